@@ -1,0 +1,8 @@
+"""Repo2DockerSpawner: paste a repository's address when your JupyterHub server starts."""
+
+from __future__ import annotations
+
+from ._version import __version__
+from .spawner import Repo2DockerMixin, Repo2DockerSpawner
+
+__all__ = ["Repo2DockerMixin", "Repo2DockerSpawner", "__version__"]

@@ -1,0 +1,1 @@
+"""Builds: one container that runs repo2docker, and everything about it."""

@@ -1,0 +1,130 @@
+"""One build, as the event loop sees it: its state, its events, who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from ..errors import BuildError, Repo2DockerError
+from .events import Event, EventLog
+from .plan import BuildPlan
+from .state import ENDS, TRANSITIONS, State
+
+__all__ = ["Build"]
+
+_PHASES = {"fetching": State.FETCHING, "building": State.BUILDING, "pushing": State.PUSHING}
+
+
+class Build:
+    """One build: queued → fetching → building → (pushing) → done, or failed, or cancelled.
+
+    Made by the pool, which alone moves it. Belongs to one event loop.
+
+    Attributes:
+        plan: what it is to do.
+        user: who asked first: whose place in the queue it takes.
+        state: where it is.
+        log: its events.
+        waiters: how many wait for it.
+        image: name of the image, once done.
+        error: why there is none, once failed or cancelled.
+    """
+
+    def __init__(
+        self,
+        plan: BuildPlan,
+        user: str,
+        record: Callable[[Build, Event], None] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.user = user
+        self.state = State.QUEUED
+        self.log = EventLog()
+        self.waiters = 0
+        self.image = ""
+        self.error: Repo2DockerError | None = None
+        self.asked_at = time.monotonic()
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self._progress = 0.0
+        self._phase = "waiting"
+        self._record = record
+        self._ended = asyncio.Event()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in ENDS
+
+    def move(self, state: State) -> None:
+        """Go to a state. The only place where the state changes.
+
+        Raises:
+            BuildError: the state may not follow the present one (a mistake of ours).
+        """
+        if state is self.state:
+            return
+        if state not in TRANSITIONS[self.state]:
+            message = f"A build can't go from {self.state.value} to {state.value}."
+            raise BuildError(message, reason="internal", status=500)
+        self.state = state
+        if state is State.FETCHING:
+            self.started_at = time.monotonic()
+        if state in _PHASES.values():
+            self._phase = state.value
+        if state in ENDS:
+            self.ended_at = time.monotonic()
+            self.log.close()
+            self._ended.set()
+
+    def say(self, text: str) -> None:
+        """Add a sentence of ours to the log."""
+        self._append(Event(text, self._progress, self._phase))
+
+    def receive(self, events: Sequence[Event]) -> None:
+        """Take what the worker thread has read."""
+        for event in events:
+            if self.ended:
+                return
+            state = _PHASES.get(event.phase)
+            # only ever forwards, whatever a log says
+            if state is not None and state in TRANSITIONS[self.state]:
+                self.move(state)
+            self._append(event)
+
+    def _append(self, event: Event) -> None:
+        self._progress = max(self._progress, min(event.progress, 1.0))
+        if event.progress != self._progress:
+            event = Event(event.text, self._progress, event.phase, event.is_log)
+        self.log.append(event)
+        if self._record is not None:
+            self._record(self, event)
+
+    def succeed(self, image: str) -> None:
+        """End with an image."""
+        self.image = image
+        self._progress = 1.0
+        self.say(f"The image {image} is ready.")
+        self.move(State.DONE)
+
+    def fail(self, error: Repo2DockerError, *, state: State = State.FAILED) -> None:
+        """End without an image."""
+        self.error = error
+        self.say(error.message)
+        self.move(state)
+
+    def follow(self) -> AsyncIterator[Event]:
+        """Yield all events of the build, from the first one on, until it has ended."""
+        return self.log.follow()
+
+    async def result(self) -> str:
+        """Wait for the end and return the image's name.
+
+        Raises:
+            Repo2DockerError: there is none; says why.
+        """
+        await self._ended.wait()
+        if self.error is not None:
+            raise self.error
+        return self.image

@@ -1,0 +1,133 @@
+"""A bounded log of events that any number of listeners read, each at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+__all__ = ["HEAD_SIZE", "TAIL_SIZE", "Event", "EventLog"]
+
+HEAD_SIZE = 64 * 1024
+"""Characters kept of a log's beginning, where a build says what it is doing."""
+TAIL_SIZE = 256 * 1024
+"""Characters kept of its end, where a build says why it failed."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a build or a launch.
+
+    Attributes:
+        text: one clean line, or for a log several joined by newlines. Text, never HTML.
+        progress: of the whole, from 0.0 to 1.0; never less than an earlier event's.
+        phase: ``waiting``, ``fetching``, ``building``, ``pushing`` or ``starting``.
+        is_log: whether the text is what the build printed, or a sentence of ours.
+    """
+
+    text: str
+    progress: float
+    phase: str = ""
+    is_log: bool = False
+
+    @property
+    def lines(self) -> int:
+        """The number of lines in the text."""
+        return self.text.count("\n") + 1
+
+
+class EventLog:
+    """Events from the first to the last, the middle left out where there are too many.
+
+    Guarantees:
+      - a listener that keeps up sees every event, in order;
+      - who comes later sees the head, how many lines are left out, and the tail;
+      - what is there is handed out without waiting, so the last events before an end are
+        never lost (JupyterHub stops listening as soon as it would have to wait);
+      - memory is bounded by ``head`` and ``tail`` characters, and one event.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self, head: int = HEAD_SIZE, tail: int = TAIL_SIZE) -> None:
+        self._limits = (head, tail)
+        self._head: list[Event] = []
+        self._tail: deque[Event] = deque()
+        self._head_size = self._tail_size = 0
+        self._head_lines = 0
+        self._dropped = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self.left_out = 0
+        self.closed = False
+
+    def append(self, event: Event) -> None:
+        """Add an event and wake whoever waits for one."""
+        size = len(event.text)
+        if not self._tail and self._head_size + size <= self._limits[0]:
+            self._head.append(event)
+            self._head_size += size
+            self._head_lines += event.lines
+        else:
+            self._tail.append(event)
+            self._tail_size += size
+            while self._tail_size > self._limits[1] and len(self._tail) > 1:
+                old = self._tail.popleft()
+                self._tail_size -= len(old.text)
+                self._dropped += 1
+                self.left_out += old.lines
+        self._wake()
+
+    def close(self) -> None:
+        """Say that no more events come."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def __len__(self) -> int:
+        """The number of events there have been."""
+        return len(self._head) + self._dropped + len(self._tail)
+
+    def last_lines(self, limit: int) -> list[str]:
+        """Return the last lines that the build printed, oldest first."""
+        lines: list[str] = []
+        for event in (*reversed(self._tail), *reversed(self._head)):
+            if event.is_log:
+                lines[:0] = event.text.split("\n")
+            if len(lines) >= limit:
+                break
+        return lines[-limit:]
+
+    def _at(self, index: int) -> Event:
+        head = len(self._head)
+        return self._head[index] if index < head else self._tail[index - head - self._dropped]
+
+    async def follow(self) -> AsyncIterator[Event]:
+        """Yield all events from the first on, until the log is closed."""
+        index = lines = 0
+        while True:
+            while index < len(self):
+                first = len(self._head) + self._dropped
+                if len(self._head) <= index < first:
+                    missing = self._head_lines + self.left_out - lines
+                    index, lines = first, lines + missing
+                    yield self._gap(missing)
+                    continue
+                event = self._at(index)
+                index += 1
+                lines += event.lines
+                yield event
+            if self.closed:
+                return
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+
+    def _gap(self, lines: int) -> Event:
+        before = self._tail[0]
+        return Event(f"… {lines:,} lines left out …", before.progress, before.phase, is_log=True)

@@ -1,0 +1,211 @@
+"""Bytes of a build's log -> clean lines, whatever the chunking.
+
+A Docker engine hands out a log in frames of at most 16,384 bytes that cut lines and characters
+anywhere, and a build may print anything: what leaves here can be shown as text, kept in a file and
+looked at line by line, and takes a bounded amount of memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["LINE_LIMIT", "Line", "LineAssembler", "clean"]
+
+LINE_LIMIT: Final = 4_096
+"""Characters of a line that are kept; what comes after is counted and cut."""
+
+_TAB = 0x09
+# A line of ours must stay one line for every reader (str.splitlines, a browser, a terminal), and
+# must read in the order in which it was written.
+_DROPPED: Final = (
+    *(code for code in range(0x20) if code != _TAB),
+    *range(0x7F, 0xA0),
+    0x061C,
+    *range(0x200E, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+    0xFEFF,
+)
+_HARMLESS: Final[dict[int, str | None]] = dict.fromkeys(_DROPPED)
+# Half a surrogate pair comes out of JSON ("\ud800") and can't be encoded again.
+_HARMLESS.update(dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}"))
+
+_TEXT, _ESCAPE, _CSI, _STRING, _STRING_ESCAPE = range(5)
+_RUN: Final = {
+    _TEXT: re.compile(r"[^\x1b\r]*"),
+    _ESCAPE: re.compile(r"[ -/]*"),
+    _CSI: re.compile(r"[ -?]*"),
+    _STRING: re.compile(r"[^\x07\x1b\x9c\r]*"),
+    _STRING_ESCAPE: re.compile(r""),
+}
+
+
+class Line(str):
+    """One clean line, without its end.
+
+    Attributes:
+        cut: how many characters are missing at the end; the text then ends in a marker saying so.
+        overwritten: something stood before a carriage return in it, so its beginning isn't the
+            beginning of what was printed: nothing may be read out of its form.
+    """
+
+    __slots__ = ("cut", "overwritten")
+
+    cut: int
+    overwritten: bool
+
+    def __new__(cls, text: str, *, cut: int = 0, overwritten: bool = False) -> Self:
+        """Make a line of ``text``, which is clean and within its limit already."""
+        line = super().__new__(cls, text + _marker(cut) if cut else text)
+        line.cut = cut
+        line.overwritten = overwritten
+        return line
+
+    @property
+    def kept(self) -> str:
+        """The text without the marker."""
+        return self[: -len(_marker(self.cut))] if self.cut else str(self)
+
+
+class LineAssembler:
+    """Puts lines together from chunks of bytes.
+
+    Guarantees:
+        - the same lines for every way to cut the same bytes into chunks;
+        - bad UTF-8 becomes U+FFFD, no bytes raise;
+        - no line has a control character (but tab), an escape sequence, a line or paragraph
+          separator, or a mark that changes the direction of writing;
+        - a carriage return overwrites what stood before it, as on a terminal, and never begins
+          a line (``Line.overwritten``); before a newline it means nothing;
+        - no line is longer than ``limit`` characters and its marker, and no more is kept in memory.
+    """
+
+    def __init__(self, limit: int = LINE_LIMIT) -> None:
+        """``limit`` is in characters."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._line = _LineBuilder(limit)
+
+    @property
+    def open(self) -> bool:
+        """Whether something came after the last newline."""
+        return self._line.begun
+
+    def feed(self, chunk: bytes) -> list[Line]:
+        """The lines that ``chunk`` ends."""
+        return self.feed_text(self._decoder.decode(chunk))
+
+    def close(self) -> list[Line]:
+        """What was left without a newline; the assembler can be used again after."""
+        lines = self.feed_text(self._decoder.decode(b"", final=True))
+        self._decoder.reset()
+        if self._line.begun:
+            lines.append(self._line.finish())
+        return lines
+
+    def feed_text(self, text: str) -> list[Line]:
+        """The lines that ``text``, decoded already, ends."""
+        *ended, rest = text.split("\n")
+        lines = []
+        for part in ended:
+            self._line.add(part)
+            lines.append(self._line.finish())
+        self._line.add(rest)
+        return lines
+
+
+def clean(text: str, limit: int = LINE_LIMIT) -> Line:
+    """``text`` as one harmless line, by the rules of `LineAssembler`; newlines become spaces.
+
+    A `Line` is cut anew, and stays ``overwritten``.
+    """
+    builder = _LineBuilder(limit)
+    if isinstance(text, Line):
+        builder.overwritten = text.overwritten
+        builder.cut = text.cut
+        text = text.kept
+    builder.add(text.replace("\n", " "))
+    return builder.finish()
+
+
+class _LineBuilder:
+    """The line that is being put together, and where in an escape sequence it stands."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._reset()
+
+    def _reset(self) -> None:
+        self.begun = False
+        self.cut = 0
+        self.overwritten = False
+        self._parts: list[str] = []
+        self._length = 0
+        self._returned = False
+        self._state = _TEXT
+
+    def add(self, text: str) -> None:
+        """More of the line; ``text`` has no newline."""
+        if not text:
+            return
+        self.begun = True
+        # Nearly every line: isprintable is False for all that needs care, and fast.
+        if self._state == _TEXT and text.isprintable():
+            self._append(text)
+            return
+        at = 0
+        while at < len(text):
+            run = _RUN[self._state].match(text, at)
+            assert run is not None  # noqa: S101  every pattern matches the empty string
+            if self._state == _TEXT:
+                self._append(run[0].translate(_HARMLESS))
+            at = run.end()
+            if at < len(text) and self._takes(text[at]):
+                at += 1
+
+    def finish(self) -> Line:
+        """The line; the next one begins."""
+        line = Line("".join(self._parts), cut=self.cut, overwritten=self.overwritten)
+        self._reset()
+        return line
+
+    def _takes(self, char: str) -> bool:
+        """Moves on at the character that ended a run; False: it has to be looked at again."""
+        if char == "\r":
+            self._state, self._returned = _TEXT, True
+            return True
+        if char == "\x1b":
+            self._state = _STRING_ESCAPE if self._state == _STRING else _ESCAPE
+            return True
+        if self._state == _STRING:
+            self._state = _TEXT
+            return True
+        if self._state == _STRING_ESCAPE and char != "\\":
+            self._state = _ESCAPE
+            return False
+        if self._state == _ESCAPE and char in "[]PX^_":
+            self._state = _CSI if char == "[" else _STRING
+            return True
+        self._state = _TEXT
+        # The final byte of a sequence; anything else ends a broken one and is text itself.
+        return "0" <= char <= "~"
+
+    def _append(self, text: str) -> None:
+        if not text:
+            return
+        if self._returned:
+            self._parts, self._length, self.cut = [], 0, 0
+            self._returned, self.overwritten = False, True
+        kept = text[: self._limit - self._length]
+        if kept:
+            self._parts.append(kept)
+            self._length += len(kept)
+        self.cut += len(text) - len(kept)
+
+
+def _marker(cut: int) -> str:
+    return f" … [{cut:,} more characters cut]"

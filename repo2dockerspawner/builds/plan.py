@@ -1,0 +1,124 @@
+"""What one build is to do, and the command line and files that tell repo2docker so.
+
+Pure: nothing here talks to anybody.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+
+__all__ = ["CONFIG_DIR", "USER_ID", "USER_NAME", "BuildPlan", "archive", "arguments"]
+
+CONFIG_DIR = "/repo2dockerspawner"
+"""Where repo2docker's configuration lies in the build container."""
+
+# What DockerSpawner's images and the Jupyter images have; repo2docker refuses root.
+USER_NAME = "jovyan"
+USER_ID = 1000
+
+_CONFIG_FILE = "repo2docker_config.py"
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """One build, as data.
+
+    Attributes:
+        key: the build key, 64 hex digits.
+        container: name of the build container.
+        image: name that the image is to have.
+        labels: of the container and of the image, encoded.
+        provider: the content provider, by our name (``git``).
+        url: what repo2docker gets as the repository.
+        content_id: what it gets as the ref: a whole commit, or an abbreviated one, or ``""``.
+        subdir: folder to build, ``""`` for the top.
+        build_image: the repo2docker image.
+        build_args: build arguments by name.
+        environment: environment of the build container.
+        network: Docker network of the build container; ``""`` is the engine's own choice.
+        extra_args: further arguments of repo2docker.
+        clone_depth: commits of history to fetch, 0 for all.
+        protocols: the ways git may fetch (``https``, ``ssh``, …), of submodules too.
+        providers: the content providers that may be asked about a DOI.
+        timeout: seconds the build may take, counted from the container's start.
+        title: how people know the build ("owner/repo at 0123abc"); never a secret.
+    """
+
+    key: str
+    container: str
+    image: str
+    labels: Mapping[str, str]
+    provider: str
+    url: str
+    content_id: str
+    subdir: str = ""
+    build_image: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    network: str = ""
+    extra_args: tuple[str, ...] = ()
+    clone_depth: int = 1
+    protocols: tuple[str, ...] = ("https", "ssh")
+    providers: tuple[str, ...] = ("git",)
+    timeout: float = 1800
+    title: str = ""
+
+
+def arguments(plan: BuildPlan) -> list[str]:
+    """Return the build container's command.
+
+    Options stand before the repository, because repo2docker takes what follows it as a command
+    to run. There is no ``--``: it would let a repository that begins with ``-`` through to
+    ``hg`` (repo specs never begin so). Values are joined with ``=``, so that each text of a
+    user's fills one argument and can't be taken for an option.
+    """
+    command = [
+        "jupyter-repo2docker",
+        f"--config={CONFIG_DIR}/{_CONFIG_FILE}",
+        "--json-logs",
+        "--no-run",
+        f"--user-id={USER_ID}",
+        f"--user-name={USER_NAME}",
+        f"--image-name={plan.image}",
+    ]
+    if plan.content_id:
+        command.append(f"--ref={plan.content_id}")
+    if plan.subdir:
+        command.append(f"--subdir={plan.subdir}")
+    command += [f"--label={name}={value}" for name, value in sorted(plan.labels.items())]
+    command += [f"--build-arg={name}={value}" for name, value in sorted(plan.build_args.items())]
+    command += plan.extra_args
+    command.append(plan.url)
+    return command
+
+
+def archive(plan: BuildPlan) -> bytes:
+    """Return a tar archive for the container's root: repo2docker's configuration and settings."""
+    settings = {
+        "provider": plan.provider,
+        "providers": plan.providers,
+        "protocols": plan.protocols,
+        "clone_depth": plan.clone_depth,
+    }
+    config = (resources.files(__package__) / "inside" / _CONFIG_FILE).read_bytes()
+    files = {
+        _CONFIG_FILE: config,
+        "settings.json": json.dumps(settings).encode(),
+    }
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        folder = tarfile.TarInfo(CONFIG_DIR.strip("/"))
+        folder.type = tarfile.DIRTYPE
+        folder.mode = 0o755
+        tar.addfile(folder)
+        for name, data in files.items():
+            entry = tarfile.TarInfo(f"{CONFIG_DIR.strip('/')}/{name}")
+            entry.size = len(data)
+            entry.mode = 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()

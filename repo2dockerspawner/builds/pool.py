@@ -1,0 +1,261 @@
+"""The builds of one process: one per key, a bounded number at once, the others in line.
+
+Everything here runs on one event loop, so nothing here needs a lock. Threads only follow: a
+build is its container, and goes on when its thread, or this process, ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from ..errors import BuildCancelledError, BuildError, Repo2DockerError
+from ..images import Images
+from .build import Build
+from .container import Outcome
+from .diagnosis import SIGNALLED, diagnose, timed_out
+from .events import Event
+from .follower import Follower
+from .plan import BuildPlan
+from .state import State
+
+__all__ = ["BuildPool", "Builder", "default_limit"]
+
+# Seconds a build goes on after its last waiter has left: long enough for a page that was
+# reloaded to come back, and for a hub that shuts down to say so.
+_GRACE = 0.5
+_DIAGNOSIS_LINES = 400
+
+log = logging.getLogger(__name__)
+
+
+class Builder(Protocol):
+    """What runs builds: `ContainerBuilder`, or something else that keeps them."""
+
+    def run(self, plan: BuildPlan, follower: Follower) -> Outcome:
+        """Run the build, or attach to it, and follow it to its end. On a worker thread."""
+
+    def kill(self, plan: BuildPlan) -> None:
+        """End the build soon; returns at once."""
+
+
+def default_limit() -> int:
+    """Return `concurrent.futures.ThreadPoolExecutor`'s own default for its threads."""
+    return min(32, (os.cpu_count() or 1) + 4)
+
+
+class BuildPool:
+    """Runs builds on a bounded `ThreadPoolExecutor`.
+
+    Args:
+        builder: what runs a build.
+        images: what knows whether the image is there.
+        limit: builds at once; 0 means `default_limit`.
+        record: told each event of each build, for the log file.
+
+    Guarantees:
+      - one build per key at any time in this process, however many ask for it;
+      - a build in line holds no thread;
+      - who asks for many does not keep another's first one waiting;
+      - a build ends when its last waiter has left, unless somebody else started it or this
+        process ends.
+    """
+
+    def __init__(
+        self,
+        builder: Builder,
+        images: Images,
+        *,
+        limit: int = 20,
+        record: Callable[[BuildPlan, Event], None] | None = None,
+    ) -> None:
+        self.limit = limit or default_limit()
+        self._builder = builder
+        self._images = images
+        self._record = record
+        self._executor = ThreadPoolExecutor(self.limit, thread_name_prefix="r2d-build")
+        self._builds: dict[str, Build] = {}
+        self._queue: list[Build] = []
+        self._running: dict[Build, Follower] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.detached = False
+        # cancelled with all other tasks when the hub shuts down, and by nothing else: so it
+        # tells a shutdown from a person's cancelling, which start() can't
+        self._keeper = asyncio.get_running_loop().create_task(self._keep())
+
+    async def _keep(self) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.detach()
+
+    # -- waiters ---------------------------------------------------------------------------
+
+    def join(self, plan: BuildPlan, user: str) -> Build:
+        """Return the key's build, a new one where none is under way, and wait for it.
+
+        Each `join` is followed by one `leave`.
+        """
+        build = self._builds.get(plan.key)
+        if build is None:
+            build = Build(plan, user, self._recorded)
+            self._builds[plan.key] = build
+            self._queue.append(build)
+            self._advance()
+        build.waiters += 1
+        return build
+
+    def leave(self, build: Build) -> None:
+        """Stop waiting for a build. Returns at once; never waits for the build's end."""
+        build.waiters -= 1
+        if build.waiters == 0 and not build.ended:
+            asyncio.get_running_loop().call_later(_GRACE, self._abandon, build)
+
+    def _abandon(self, build: Build) -> None:
+        if build.waiters or build.ended or self.detached:
+            return
+        self.cancel(build)
+
+    def cancel(self, build: Build, error: Repo2DockerError | None = None) -> None:
+        """End a build; where another process started it, only this one's following of it."""
+        self._builds.pop(build.plan.key, None)
+        follower = self._running.get(build)
+        if follower is None:
+            self._queue.remove(build)
+            self._tell_places()
+        elif follower.ours or error is not None:
+            follower.cancel()
+            self._builder.kill(build.plan)
+        else:
+            follower.cancel()
+            follower.detach()
+        if error is None:
+            error = BuildCancelledError("The build was cancelled. Start again to build it anew.")
+            build.fail(error, state=State.CANCELLED)
+        else:
+            build.fail(error)
+
+    # -- the queue -------------------------------------------------------------------------
+
+    def _in_turn(self) -> list[Build]:
+        """Return those in line in their order: each user's first, then their second, and so on."""
+        taken = Counter(build.user for build in self._running)
+        order: list[tuple[int, int, Build]] = []
+        for place, build in enumerate(self._queue):
+            order.append((taken[build.user], place, build))
+            taken[build.user] += 1
+        return [build for _, _, build in sorted(order, key=lambda item: item[:2])]
+
+    def _advance(self) -> None:
+        """Start what may start, and tell the others their place."""
+        while len(self._running) < self.limit and not self.detached:
+            # an older build of the key may still be going away; it has the container's name
+            going = {build.plan.key for build in self._running}
+            build = next((one for one in self._in_turn() if one.plan.key not in going), None)
+            if build is None:
+                break
+            self._queue.remove(build)
+            follower = Follower(asyncio.get_running_loop(), build.receive)
+            self._running[build] = follower
+            task = asyncio.get_running_loop().create_task(self._follow(build, follower))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._tell_places()
+
+    def _tell_places(self) -> None:
+        for place, build in enumerate(self._in_turn(), start=1):
+            text = f"{_ordinal(place)} in line; {len(self._running)} builds are running."
+            build.say(text)
+
+    # -- one build -------------------------------------------------------------------------
+
+    async def _follow(self, build: Build, follower: Follower) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(build.plan.timeout, self._expire, build)
+        try:
+            build.move(State.FETCHING)
+            outcome = await self._run(build, follower)
+            if _was_ended_by_another(outcome) and not build.ended:
+                build.say("The build was ended by somebody else; building anew.")
+                outcome = await self._run(build, follower)
+            if not (build.ended or outcome.detached):
+                await self._judge(build, outcome)
+        except asyncio.CancelledError:
+            follower.detach()
+            raise
+        except Repo2DockerError as error:
+            follower.flush()
+            if not build.ended:
+                build.fail(error)
+        except Exception:
+            log.exception("Following the build of %s failed", build.plan.title)
+            if not build.ended:
+                message = "The build could not be followed to its end. Start again."
+                build.fail(BuildError(message, reason="internal", status=500))
+        finally:
+            timer.cancel()
+            self._running.pop(build, None)
+            if self._builds.get(build.plan.key) is build:
+                del self._builds[build.plan.key]
+            if not self.detached:
+                self._advance()
+
+    async def _run(self, build: Build, follower: Follower) -> Outcome:
+        loop = asyncio.get_running_loop()
+        run = self._builder.run
+        outcome = await loop.run_in_executor(self._executor, run, build.plan, follower)
+        follower.flush()
+        return outcome
+
+    async def _judge(self, build: Build, outcome: Outcome) -> None:
+        """Decide by the engine, not by the log, whether there is an image."""
+        plan = build.plan
+        # a container that somebody else has removed already tells nothing, its image does
+        if outcome.exit_code in (0, None):
+            names = [plan.image, *([outcome.image] if outcome.image else [])]
+            image = await self._images.find(plan.key, *names)
+            if build.ended:
+                return
+            if image is not None:
+                build.succeed(image.name)
+                return
+        build.fail(diagnose(outcome, plan, build.log.last_lines(_DIAGNOSIS_LINES)))
+
+    def _expire(self, build: Build) -> None:
+        if not build.ended:
+            self.cancel(build, timed_out(build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
+
+    def _recorded(self, build: Build, event: Event) -> None:
+        if self._record is not None:
+            self._record(build.plan, event)
+
+    # -- the process's end -----------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Let go of all builds, which go on by themselves; the threads end at once."""
+        self.detached = True
+        for follower in self._running.values():
+            follower.detach()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def close(self) -> None:
+        """Let go of all builds and wait until the threads and tasks have ended."""
+        self._keeper.cancel()
+        await asyncio.gather(self._keeper, *self._tasks, return_exceptions=True)
+
+
+def _was_ended_by_another(outcome: Outcome) -> bool:
+    """Whether a build that another process runs was killed there, which isn't about this one."""
+    killed = outcome.exit_code is not None and outcome.exit_code > SIGNALLED
+    return killed and not outcome.ours and not outcome.out_of_memory
+
+
+def _ordinal(number: int) -> str:
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"

@@ -1,0 +1,143 @@
+"""A Docker engine, called without ever blocking the event loop.
+
+Short calls run on a few threads of their own: not on DockerSpawner's single thread, where one
+slow call holds up every user's poll, and not on the build pool, where a full pool would hold up
+those whose image is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.utils import kwargs_from_env
+
+from .errors import EngineError
+
+__all__ = ["APIError", "Engine", "ImageNotFound", "NotFound", "engine_error", "split_image"]
+
+T = TypeVar("T")
+
+_DEFAULT_SOCKET = "/var/run/docker.sock"
+
+
+def engine_error(error: Exception) -> EngineError:
+    """Put what docker-py or requests raised into one sentence."""
+    if isinstance(error, APIError):
+        said = str(error.explanation or error).strip().rstrip(".")
+        return EngineError(
+            f"The Docker engine refused: {said[:300]}. An administrator of this hub has to look.",
+            reason="engine_refused",
+        )
+    if isinstance(error, requests.exceptions.Timeout):
+        return EngineError(
+            "The Docker engine did not answer in time. Try again in a minute; if it stays so, "
+            "tell an administrator of this hub.",
+            reason="engine_timeout",
+        )
+    return EngineError(
+        "The Docker engine can't be reached. Try again in a minute; if it stays so, tell an "
+        "administrator of this hub."
+    )
+
+
+def split_image(image: str) -> tuple[str, str]:
+    """Split an image's name into repository and tag, as a pull wants them.
+
+    A digest goes with the repository; without tag or digest the tag is ``latest``.
+    """
+    if "@" in image:
+        return image, ""
+    last = image.rsplit("/", 1)[-1]
+    if ":" in last:
+        repository, _, tag = image.rpartition(":")
+        return repository, tag
+    return image, "latest"
+
+
+class Engine:
+    """One Docker engine.
+
+    Args:
+        client_kwargs: what `docker.APIClient` is made with, beyond the environment's
+            ``DOCKER_HOST`` and the like (DockerSpawner's ``client_kwargs``).
+        tls_config: DockerSpawner's ``tls_config``.
+        call_timeout: seconds that one call may take.
+        threads: calls that may run at once.
+    """
+
+    def __init__(
+        self,
+        client_kwargs: Mapping[str, Any] | None = None,
+        tls_config: Mapping[str, Any] | None = None,
+        *,
+        call_timeout: float = 60,
+        threads: int = 8,
+    ) -> None:
+        kwargs: dict[str, Any] = {"version": "auto", "timeout": call_timeout}
+        if tls_config:
+            kwargs["tls"] = docker.tls.TLSConfig(**tls_config)
+        kwargs.update(kwargs_from_env())
+        kwargs.update(client_kwargs or {})
+        self._kwargs = kwargs
+        self._client: docker.APIClient | None = None
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="r2d-call")
+
+    @property
+    def client(self) -> docker.APIClient:
+        """The client, made at its first use.
+
+        To be used from a thread: making it asks the engine for its version.
+
+        Raises:
+            EngineError: no engine answers.
+        """
+        if self._client is None:
+            try:
+                self._client = docker.APIClient(**self._kwargs)
+            except (DockerException, requests.exceptions.RequestException) as error:
+                raise engine_error(error) from error
+        return self._client
+
+    @property
+    def socket(self) -> str:
+        """Path of the engine's socket on the engine's own machine, for the build container."""
+        host = str(self._kwargs.get("base_url") or os.environ.get("DOCKER_HOST", ""))
+        for scheme in ("unix://", "http+unix://"):
+            if host.startswith(scheme):
+                return "/" + host.removeprefix(scheme).lstrip("/")
+        return _DEFAULT_SOCKET
+
+    async def call(self, function: Callable[[docker.APIClient], T]) -> T:
+        """Run ``function(client)`` on a thread and return what it returns.
+
+        Raises:
+            NotFound: what was asked for isn't there; for the caller to judge.
+            EngineError: the engine can't be reached or refuses.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._guarded, function)
+
+    def submit(self, function: Callable[[docker.APIClient], object]) -> None:
+        """Run ``function(client)`` on a thread and forget it: for what must not be waited for."""
+        self._threads.submit(self._guarded, function)
+
+    def _guarded(self, function: Callable[[docker.APIClient], T]) -> T:
+        try:
+            return function(self.client)
+        except NotFound:
+            raise
+        except (DockerException, requests.exceptions.RequestException) as error:
+            raise engine_error(error) from error
+
+    def close(self) -> None:
+        """Let the threads end; nothing new is taken."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()

@@ -1,0 +1,159 @@
+"""Build key, names and labels: pure functions of what makes an image what it is.
+
+Same key, same image. The key holds the whole content id, because seven hex digits (what
+repo2docker puts into its own names) can be forged by a commit pushed to a fork.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from urllib.parse import quote, unquote
+
+from ._version import __version__
+
+__all__ = [
+    "LABEL_PREFIX",
+    "BuildInputs",
+    "build_key",
+    "container_name",
+    "decode_label",
+    "encode_label",
+    "image_name",
+    "labels",
+    "read_labels",
+    "short",
+]
+
+LABEL_PREFIX = "repo2dockerspawner."
+"""All labels of ours begin with this."""
+
+#: Digits of the key in names: 128 bits, beyond any chance of two meeting.
+_NAME_DIGITS = 32
+_SLUG_LENGTH = 40
+# What a label's value may hold as it is. Everything else is percent-encoded, because
+# repo2docker writes labels into a Dockerfile without escaping (buildpacks/base.py).
+_LABEL_SAFE = "/:@.,+~_-"
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """Everything that makes an image what it is.
+
+    Attributes:
+        provider: the content provider (``git``).
+        identity: the canonical address, so written that one repository has one spelling.
+        content_id: the whole commit, or what the provider has in its place.
+        subdir: the folder that is built, ``""`` for the top.
+        build_image: the repo2docker image.
+        build_args: name and value of each build argument.
+        extra_args: further arguments of repo2docker, in their order.
+        clone_depth: commits of history that land in the image, 0 for all.
+        owner: the user, where the repository is private; else ``""``.
+    """
+
+    provider: str
+    identity: str
+    content_id: str
+    subdir: str
+    build_image: str
+    build_args: tuple[tuple[str, str], ...] = ()
+    extra_args: tuple[str, ...] = ()
+    clone_depth: int = 1
+    owner: str = ""
+
+
+def _encode(value: object) -> bytes:
+    """Encode a value so that no two values have one encoding (lengths, not separators)."""
+    if isinstance(value, tuple):
+        inner = b"".join(_encode(item) for item in value)
+        return b"t%d:%s" % (len(value), inner)
+    data = str(value).encode("utf-8", "surrogatepass")
+    return b"s%d:%s" % (len(data), data)
+
+
+def build_key(inputs: BuildInputs) -> str:
+    """Return the build key: 64 hex digits (SHA-256).
+
+    Build arguments count by name, whatever order they were given in.
+    """
+    digest = hashlib.sha256(b"repo2dockerspawner key 1")
+    for field in fields(inputs):
+        value = getattr(inputs, field.name)
+        if field.name == "build_args":
+            value = tuple(sorted(value))
+        digest.update(_encode(field.name))
+        digest.update(_encode(value))
+    return digest.hexdigest()
+
+
+def short(key: str) -> str:
+    """Return the first 12 digits of a key, as people see it."""
+    return key[:12]
+
+
+def container_name(key: str) -> str:
+    """Return the name of the key's build container: the lock that makes a build single."""
+    return f"r2d-build-{key[:_NAME_DIGITS]}"
+
+
+def image_name(key: str, name: str, *, prefix: str = "", registry: str = "") -> str:
+    """Return the image's name, ``{registry/}{prefix}{slug of name}-{32 digits of the key}``.
+
+    It is a valid Docker reference without a tag for any ``name``.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower().encode("ascii", "ignore").decode())
+    slug = slug.strip("-")[:_SLUG_LENGTH].strip("-")
+    digits = key[:_NAME_DIGITS]
+    tail = f"{slug}-{digits}" if slug else digits
+    where = registry.rstrip("/") + "/" if registry else ""
+    return f"{where}{prefix}{tail}"
+
+
+def encode_label(value: str) -> str:
+    r"""Encode a label's value: no quote, ``$``, backslash, white space or newline is left."""
+    return quote(value.encode("utf-8", "surrogatepass"), safe=_LABEL_SAFE)
+
+
+def decode_label(value: str) -> str:
+    """Undo `encode_label`."""
+    return unquote(value, errors="replace")
+
+
+def labels(
+    key: str,
+    *,
+    repo: str,
+    ref: str,
+    commit: str,
+    subdir: str,
+    name: str = "",
+    owner: str = "",
+) -> dict[str, str]:
+    """Return the labels of a build container and of its image, encoded.
+
+    ``owner`` is only there where the repository is private. Empty values are left out.
+    """
+    values = {
+        "key": key,
+        "repo": repo,
+        "ref": ref,
+        "commit": commit,
+        "subdir": subdir,
+        "owner": owner,
+        "name": name,
+        "version": __version__,
+    }
+    return {LABEL_PREFIX + word: encode_label(value) for word, value in values.items() if value}
+
+
+def read_labels(found: Mapping[str, str] | None) -> dict[str, str]:
+    """Return our labels among ``found``, decoded, without their prefix."""
+    items: Iterable[tuple[str, str]] = (found or {}).items()
+    return {
+        name.removeprefix(LABEL_PREFIX): decode_label(value)
+        for name, value in items
+        if name.startswith(LABEL_PREFIX)
+    }

@@ -1,0 +1,223 @@
+"""The traits that administrators set as ``c.Repo2DockerSpawner.…``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from traitlets import Dict, Integer, List, TraitError, Unicode, default, validate
+from traitlets.config import Configurable
+
+__all__ = ["START_MARGIN", "BuildTraits"]
+
+START_MARGIN = 60
+"""Seconds of `start_timeout` that are kept for starting the container after the build."""
+
+_FOLLOW_MARGIN = 300
+
+_PROVIDERS = (
+    "git",
+    "zenodo",
+    "figshare",
+    "dataverse",
+    "hydroshare",
+    "swhid",
+    "ckan",
+    "mercurial",
+)
+
+
+class BuildTraits(Configurable):
+    """What an administrator can set about builds."""
+
+    start_timeout: int  # the spawner's
+
+    build_image = Unicode(
+        "quay.io/jupyterhub/repo2docker:2026.4.0",
+        config=True,
+        help="""
+        The image that runs repo2docker.
+
+        Pulled when it is missing. A fixed version, because the image is part of the build key: a
+        moving tag would make two images of one key. Works with repo2docker 2024.7.0 and later.
+        """,
+    )
+
+    concurrent_builds_limit = Integer(
+        20,
+        min=0,
+        config=True,
+        help="""
+        Number of builds that run at once on this hub; the others wait in line.
+
+        0: as many as Python's ThreadPoolExecutor takes by itself (processors + 4, at most 32).
+        The default is that of the first Repo2DockerSpawner. A build in line holds no thread, and
+        who starts a ready image never waits.
+        """,
+    )
+
+    build_timeout = Integer(
+        1800,
+        min=1,
+        config=True,
+        help="""
+        Seconds that one build may take, counted from its start (not from its place in line).
+
+        Half an hour, because conda environments of a few hundred packages take ten minutes on a
+        slow disk. `start_timeout` follows it unless it is set, and must be at least 60 seconds
+        longer.
+        """,
+    )
+
+    content_providers = List(
+        Unicode(),
+        default_value=["git"],
+        config=True,
+        help="""
+        Kinds of sources that may be built, by repo2docker's names: git, zenodo, figshare,
+        dataverse, hydroshare, swhid, ckan, mercurial.
+
+        Only git by default: each further one makes the build container ask other people's hosts.
+        """,
+    )
+
+    clone_depth = Integer(
+        1,
+        min=0,
+        config=True,
+        help="""
+        Number of commits of a git repository's history that are fetched; 0 fetches all of it.
+
+        What is fetched is also what lands in the image. 1 by default: of a repository with
+        years of history, the whole takes minutes and hundreds of megabytes that few people use
+        (``git fetch --unshallow`` brings the rest).
+        """,
+    )
+
+    allowed_schemes = List(
+        Unicode(),
+        default_value=["https", "ssh"],
+        config=True,
+        help="""
+        Ways to fetch a repository: https, ssh, http, git.
+
+        http and git are off by default, because who sits on the way can change what they carry.
+        """,
+    )
+
+    build_args = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        config=True,
+        help="""
+        Build arguments of every build (``--build-arg``), by name.
+
+        They are part of the build key, and can be seen in the image's history: never a secret.
+        """,
+    )
+
+    build_environment = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        config=True,
+        help="""
+        Environment of the container that runs repo2docker, by name: a proxy for instance.
+
+        Not part of the build key, since it doesn't reach the image.
+        """,
+    )
+
+    build_network = Unicode(
+        "",
+        config=True,
+        help="""
+        Docker network of the container that runs repo2docker, where it fetches the repository.
+
+        Empty by default: the engine's own default network.
+        """,
+    )
+
+    build_extra_args = List(
+        Unicode(),
+        config=True,
+        help="""
+        Further arguments for repo2docker, put before the repository.
+
+        For instance ``["--appendix=RUN pip install 'jupyterhub==6.1.*'"]``. Part of the build
+        key. None by default.
+        """,
+    )
+
+    image_name_prefix = Unicode(
+        "r2d-",
+        config=True,
+        help="""
+        What the names of built images begin with: lower-case letters, digits, ``.``, ``-``, ``/``.
+
+        Short, so that the repository's name stays readable in a list of images.
+        """,
+    )
+
+    build_log_file = Unicode(
+        "",
+        config=True,
+        help="""
+        File to which every build writes: one line per event, each saying which build.
+
+        Rotates at 10 MB with 5 older copies, and may be written by several processes at once
+        (concurrent-log-handler). None by default: the pending page shows a build's log, and
+        JupyterHub's own log says how it ended.
+        """,
+    )
+
+    @validate("content_providers")
+    def _valid_providers(self, proposal: Any) -> list[str]:
+        unknown = [name for name in proposal.value if name not in _PROVIDERS]
+        if unknown:
+            message = (
+                f"Repo2DockerSpawner.content_providers: {unknown[0]!r} is none of "
+                f"{', '.join(_PROVIDERS)}."
+            )
+            raise TraitError(message)
+        return list(proposal.value)
+
+    @validate("allowed_schemes")
+    def _valid_schemes(self, proposal: Any) -> list[str]:
+        known = ("https", "ssh", "http", "git")
+        unknown = [name for name in proposal.value if name not in known]
+        if unknown:
+            message = (
+                f"Repo2DockerSpawner.allowed_schemes: {unknown[0]!r} is none of {', '.join(known)}."
+            )
+            raise TraitError(message)
+        return list(proposal.value)
+
+    @validate("image_name_prefix")
+    def _valid_prefix(self, proposal: Any) -> str:
+        if not re.fullmatch(r"([a-z0-9]+(?:[._-]+|/))*", proposal.value):
+            message = (
+                "Repo2DockerSpawner.image_name_prefix: lower-case letters and digits, each group "
+                f"followed by '.', '_', '-' or '/', as in 'r2d-'; got {proposal.value!r}."
+            )
+            raise TraitError(message)
+        return str(proposal.value)
+
+    @default("start_timeout")
+    def _default_start_timeout(self) -> int:
+        return int(self.build_timeout) + _FOLLOW_MARGIN
+
+    def check_timeouts(self) -> None:
+        """Refuse a configuration in which JupyterHub would give up before a build may.
+
+        Raises:
+            TraitError: names both traits.
+        """
+        start_timeout: int = self.start_timeout
+        if start_timeout < self.build_timeout + START_MARGIN:
+            message = (
+                f"Repo2DockerSpawner.start_timeout ({start_timeout} s) has to be at least "
+                f"{START_MARGIN} s longer than Repo2DockerSpawner.build_timeout "
+                f"({self.build_timeout} s): leave start_timeout unset and it follows, or set "
+                f"build_timeout to {max(1, start_timeout - START_MARGIN)} or less."
+            )
+            raise TraitError(message)
