@@ -166,19 +166,23 @@ def check_scheme(scheme: str, allowed: Collection[str]) -> None:
     )
 
 
-def read_address(text: str, allowed: Collection[str]) -> Address | None:
+def read_address(
+    text: str, allowed: Collection[str], *, unchecked: Collection[str] = ()
+) -> Address | None:
     """The address that ``text`` (from :func:`clean_text`) is, or ``None`` if it looks like none.
 
     Args:
         text: a URL, or ``user@host:path`` as ssh has it.
         allowed: the schemes that may be used.
+        unchecked: schemes that the caller will check.
 
     Raises:
         RepoSpecError: it is an address, but not one that may be used.
     """
     if url := _URL.fullmatch(text):
         scheme = url[1].lower()
-        check_scheme(scheme, allowed)
+        if scheme not in unchecked:
+            check_scheme(scheme, allowed)
         user, host, port = _authority(scheme, url[2])
         path, query = url[3], url[4] or ""
         address = Address(scheme, host, port, path.rstrip("/"), query, user)

@@ -30,7 +30,7 @@ _DEFAULT_SOCKET = "/var/run/docker.sock"
 def engine_error(error: Exception) -> EngineError:
     """Put what docker-py or requests raised into one sentence."""
     if isinstance(error, APIError):
-        said = str(error.explanation or error).strip().rstrip(".")
+        said = " ".join(str(error.explanation or error).split()).rstrip(".")
         return EngineError(
             f"The Docker engine refused: {said[:300]}. An administrator of this hub has to look.",
             reason="engine_refused",

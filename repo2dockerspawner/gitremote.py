@@ -48,7 +48,7 @@ _SSH = (
     " -o ClearAllForwardings=yes -o PermitLocalCommand=no"
 )
 _LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\t(.+)")
-_ADDRESS = re.compile(r"[^\s']*(?:://|@)[^\s']*")
+_WORD = re.compile(r"[^\s']+")
 _QUOTED = re.compile(r"'[^'\n]*'")
 _SYMREF = re.compile(r"ref: (\S+)\tHEAD")
 
@@ -111,10 +111,11 @@ async def ls_remote(
 
 def explain(stderr: str, url: str) -> ResolveError:
     """The error for what git said when it could not read ``url``; pure."""
+    stderr = stderr[:_MAX_STDERR]
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    shown = ["".join(c for c in line if not has_unseen(c))[:300] for line in lines][:10]
+    shown = ["".join(c for c in line[:300] if not has_unseen(c)) for line in lines[:10]]
     # What the address is called must not decide (a repository may be named "certificate").
-    said = _QUOTED.sub("''", _ADDRESS.sub("", stderr[:_MAX_STDERR]))
+    said = _QUOTED.sub("''", _WORD.sub(_without_address, stderr))
     for pattern, reason, status, sentence in _EXPLAINED:
         if pattern.search(said):
             message = sentence.format(url=url)
@@ -127,6 +128,10 @@ def explain(stderr: str, url: str) -> ResolveError:
         lines=shown,
         field="repo",
     )
+
+
+def _without_address(word: re.Match[str]) -> str:
+    return "" if "://" in word[0] or "@" in word[0] else word[0]
 
 
 def _environment(

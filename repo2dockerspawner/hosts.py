@@ -72,7 +72,7 @@ def forge_of(host: str) -> str:
     Gists and raw files have hosts of their own.
     """
     name = host.removeprefix("www.")
-    return name if name in _FORGES else ""
+    return name if name in _FORGES or name == "gist.github.com" else ""
 
 
 def read_page(host: str, segments: Sequence[str], *, web: bool = True) -> Page | None:
@@ -91,6 +91,8 @@ def read_page(host: str, segments: Sequence[str], *, web: bool = True) -> Page |
         RepoSpecError: a page of a known forge that belongs to no repository.
     """
     forge = forge_of(host)
+    if forge == "gist.github.com":
+        return _gist(list(segments))
     if not web:
         return Page(_repo(segments)) if forge else None
     if forge:
@@ -293,7 +295,6 @@ def _unknown(parts: list[str]) -> Page | None:
 
 _FORGES: dict[str, Callable[[list[str]], Page]] = {
     "github.com": _github,
-    "gist.github.com": _gist,
     "raw.githubusercontent.com": _raw_github,
     "gitlab.com": _gitlab,
     "bitbucket.org": _bitbucket,

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from ._version import __version__
 
@@ -119,7 +119,11 @@ def encode_label(value: str) -> str:
 
 def decode_label(value: str) -> str:
     """Undo `encode_label`."""
-    return unquote(value, errors="replace")
+    data = unquote_to_bytes(value.encode("utf-8", "surrogatepass"))
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # none of ours
+        return data.decode("utf-8", "replace")
 
 
 def labels(

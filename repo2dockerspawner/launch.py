@@ -68,7 +68,7 @@ def options_from_fields(fields: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     """
     given: dict[str, str] = {}
     for name, values in fields.items():
-        value = values[-1] if values else ""
+        value = values[0] if values else ""
         if isinstance(value, str) and value.strip():
             given.setdefault(name.removeprefix("opt-"), value.strip())
     return _with_present_names(given)

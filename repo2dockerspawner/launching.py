@@ -48,7 +48,7 @@ class Launch:
         self._append(event.text, event.phase, progress, is_log=event.is_log)
 
     def _append(self, text: str, phase: str, progress: float, *, is_log: bool) -> None:
-        self._progress = max(self._progress, progress)
+        self._progress = max(self._progress, min(progress, _STARTED))
         self._log.append(Event(text, self._progress, phase, is_log))
 
     def close(self) -> None:

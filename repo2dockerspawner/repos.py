@@ -56,6 +56,7 @@ _SWH_LEAD = re.compile(
     r"(?:https?://)?archive\.softwareheritage\.org/(?:browse/)?(?=swh(:|%3a))", re.IGNORECASE
 )
 _SWHID = re.compile(r"(swh:1:(?:dir|rev):[0-9a-f]{40})(?:;.*)?", re.IGNORECASE)
+_SCP_LEAD = re.compile(r"\A[^@]*@(?:\[[^\]]*\]|[^:]*):")
 _OWNER_REPO = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-+]*")
 
 
@@ -118,7 +119,7 @@ class RepoSpec:
         """Readable: ``owner/repo``, the last two parts of a longer path, or the DOI or SWHID."""
         if not self._has_host:
             return self.url
-        path = self.url.partition("://")[2].partition("/")[2] or self.url.partition(":")[2]
+        path = self.url.partition("://")[2].partition("/")[2] or _SCP_LEAD.sub("", self.url)
         parts = [part for part in path.partition("?")[0].split("/") if part]
         return "/".join(parts[-2:]).removesuffix(".git") or self.url
 
@@ -188,7 +189,7 @@ def _read(
     if mercurial := text.lower().startswith("hg+"):
         _need("mercurial", providers)
         text = text[3:]
-    address = read_address(text, {*allowed, "https", "http"})
+    address = read_address(text, allowed, unchecked=("https", "http"))
     if address is None:
         return _shorthand(text, allowed, providers, default_host)
     archived = _record(address, providers) if not mercurial else None

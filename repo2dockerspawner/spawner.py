@@ -69,10 +69,12 @@ class Repo2DockerMixin(BuildTraits):
 
     # -- the options form ------------------------------------------------------------------
 
+    # The methods of defaults have names of their own, so that DockerSpawner's stay callable.
+
     @default("options_form")
-    def _default_options_form(self) -> Any:
+    def _repo2docker_options_form(self) -> Any:
         # every page of the hub evaluates this trait (page.html), so it must cost nothing
-        return type(self)._render_options_form  # noqa: SLF001 - called with the spawner
+        return lambda spawner: spawner._render_options_form()  # noqa: SLF001 - it is one of us
 
     def _render_options_form(self) -> str:
         entries = dict.fromkeys(FIELDS, "")
@@ -86,8 +88,25 @@ class Repo2DockerMixin(BuildTraits):
         return [], False
 
     @default("options_from_form")
-    def _default_options_from_form(self) -> Any:
-        return _options_from_form
+    def _repo2docker_options_from_form(self) -> Any:
+        return self._options_from_form
+
+    def _options_from_form(self, formdata: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """Return the form's entries as `user_options`.
+
+        Raises:
+            LaunchFailed: they are wrong; JupyterHub shows the form again with the sentence.
+        """
+        options = options_from_fields(formdata)
+        self._entries = options
+        if self.user is not None:
+            # after an error JupyterHub shows the default server's form, whichever it was for
+            self.user.spawner._entries = options  # noqa: SLF001 - it is one of us
+        try:
+            launch_request(options, self._rules)
+        except LaunchError as error:
+            raise LaunchFailed(error) from error
+        return options
 
     def options_from_query(self, query_data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """Fill in the form from a link: a GET never builds and never starts.
@@ -99,7 +118,7 @@ class Repo2DockerMixin(BuildTraits):
         raise ConfirmLaunch
 
     @default("apply_user_options")
-    def _default_apply_user_options(self) -> Any:
+    def _repo2docker_apply_user_options(self) -> Any:
         # the options are checked in start(), which JupyterHub 5.2 and REST pass through too;
         # without this JupyterHub warns of unhandled options at every start
         return _leave_to_start
@@ -297,7 +316,7 @@ class Repo2DockerSpawner(Repo2DockerMixin, DockerSpawner):  # type: ignore[misc]
     _server_log: ServerLog | None = None
 
     @default("cmd")
-    def _default_cmd(self) -> list[str]:
+    def _repo2docker_cmd(self) -> list[str]:
         # repo2docker's images run a plain notebook by themselves
         self._command_chosen = False
         return list(_COMMAND)
@@ -307,7 +326,7 @@ class Repo2DockerSpawner(Repo2DockerMixin, DockerSpawner):  # type: ignore[misc]
         self._command_chosen = True
 
     @default("remove")
-    def _default_remove(self) -> bool:
+    def _repo2docker_remove(self) -> bool:
         # else DockerSpawner starts the person's old container, whatever image it has
         # (jupyterhub/dockerspawner#423)
         return True
@@ -421,24 +440,8 @@ class Repo2DockerSpawner(Repo2DockerMixin, DockerSpawner):  # type: ignore[misc]
             await self.remove_object()
 
 
-def _options_from_form(formdata: Mapping[str, Sequence[Any]], spawner: Any) -> dict[str, str]:
-    """Return the form's entries as `user_options`.
-
-    Raises:
-        SpawnException: they are wrong; JupyterHub shows the form again with the sentence.
-    """
-    options = options_from_fields(formdata)
-    # JupyterHub shows the default server's form after an error, whichever server it was for
-    spawner._entries = spawner.user.spawner._entries = options  # noqa: SLF001
-    try:
-        launch_request(options, spawner._rules)  # noqa: SLF001
-    except LaunchError as error:
-        raise LaunchFailed(error) from error
-    return options
-
-
 def _leave_to_start(_spawner: Any, _options: Any) -> None:
-    """See `Repo2DockerMixin._default_apply_user_options`."""
+    """See `Repo2DockerMixin._repo2docker_apply_user_options`."""
 
 
 def _identity_of_content(resolved: Resolved) -> str:

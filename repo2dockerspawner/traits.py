@@ -194,10 +194,10 @@ class BuildTraits(Configurable):
 
     @validate("image_name_prefix")
     def _valid_prefix(self, proposal: Any) -> str:
-        if not re.fullmatch(r"([a-z0-9]+(?:[._-]+|/))*", proposal.value):
+        if not re.fullmatch(r"([a-z0-9]+(?:[._]|__|-+|/))*", proposal.value):
             message = (
                 "Repo2DockerSpawner.image_name_prefix: lower-case letters and digits, each group "
-                f"followed by '.', '_', '-' or '/', as in 'r2d-'; got {proposal.value!r}."
+                f"followed by one '.', '_', '-' or '/', as in 'r2d-'; got {proposal.value!r}."
             )
             raise TraitError(message)
         return str(proposal.value)

@@ -27,6 +27,7 @@ class Build:
         state: where it is.
         log: its events.
         waiters: how many wait for it.
+        told: what was last said of its place in line.
         image: name of the image, once done.
         error: why there is none, once failed or cancelled.
     """
@@ -42,6 +43,7 @@ class Build:
         self.state = State.QUEUED
         self.log = EventLog()
         self.waiters = 0
+        self.told = ""
         self.image = ""
         self.error: Repo2DockerError | None = None
         self.asked_at = time.monotonic()

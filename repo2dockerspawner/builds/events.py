@@ -57,13 +57,13 @@ class EventLog:
         self._head_size = self._tail_size = 0
         self._head_lines = 0
         self._dropped = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
         self.left_out = 0
         self.closed = False
 
     def append(self, event: Event) -> None:
         """Add an event and wake whoever waits for one."""
-        size = len(event.text)
+        size = len(event.text) + 1  # the newline; so empty lines count too
         if not self._tail and self._head_size + size <= self._limits[0]:
             self._head.append(event)
             self._head_size += size
@@ -73,7 +73,7 @@ class EventLog:
             self._tail_size += size
             while self._tail_size > self._limits[1] and len(self._tail) > 1:
                 old = self._tail.popleft()
-                self._tail_size -= len(old.text)
+                self._tail_size -= len(old.text) + 1
                 self._dropped += 1
                 self.left_out += old.lines
         self._wake()
@@ -84,7 +84,7 @@ class EventLog:
         self._wake()
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, set()
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -125,8 +125,11 @@ class EventLog:
             if self.closed:
                 return
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            await future
+            self._waiting.add(future)
+            try:
+                await future
+            finally:
+                self._waiting.discard(future)
 
     def _gap(self, lines: int) -> Event:
         before = self._tail[0]

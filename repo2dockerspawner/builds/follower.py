@@ -62,15 +62,20 @@ class Follower:
         """Whether the thread is to end."""
         return self.cancelled.is_set() or self.detached.is_set()
 
+    @property
+    def _alone(self) -> bool:
+        """Whether nobody takes events any more."""
+        return self.detached.is_set() or self._loop.is_closed()
+
     # -- called on the worker thread -------------------------------------------------------
 
     def emit(self, event: Event) -> None:
         """Hand an event to the loop; waits where the loop is far behind."""
         with self._lock:
-            while len(self._pending) >= _AHEAD and not self.detached.is_set():
+            while len(self._pending) >= _AHEAD and not self._alone:
                 self._room.wait(timeout=1)
             self._pending.append(event)
-            if self._scheduled:
+            if self._scheduled and not self._loop.is_closed():
                 return
             self._scheduled = True
         self._on_loop(self._drain)
@@ -92,22 +97,24 @@ class Follower:
     # -- called on the loop ----------------------------------------------------------------
 
     def _drain(self) -> None:
-        if self._deliver():
+        pending = self._take()
+        if pending:
+            # first, so that the thread isn't left waiting where `receive` raises
             self._loop.call_later(_PAUSE, self._drain)
+            self._receive(_merge(pending))
 
-    def _deliver(self) -> bool:
-        """Hand over what there is; return whether there was anything."""
+    def _take(self) -> list[Event]:
         with self._lock:
             pending, self._pending = self._pending, []
             self._scheduled = bool(pending)
             self._room.notify_all()
-        if pending:
-            self._receive(_merge(pending))
-        return bool(pending)
+        return pending
 
     def flush(self) -> None:
         """Hand over what is left, after the thread has ended."""
-        self._deliver()
+        pending = self._take()
+        if pending:
+            self._receive(_merge(pending))
 
     def cancel(self) -> None:
         """Say that the build is to end; whoever kills the container does so afterwards."""

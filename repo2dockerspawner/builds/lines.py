@@ -35,6 +35,9 @@ _HARMLESS: Final[dict[int, str | None]] = dict.fromkeys(_DROPPED)
 # Half a surrogate pair comes out of JSON ("\ud800") and can't be encoded again.
 _HARMLESS.update(dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}"))
 
+# A string of one character takes as much memory as forty characters of a string.
+_MOST_PARTS: Final = 256
+
 _TEXT, _ESCAPE, _CSI, _STRING, _STRING_ESCAPE = range(5)
 _RUN: Final = {
     _TEXT: re.compile(r"[^\x1b\r]*"),
@@ -204,6 +207,8 @@ class _LineBuilder:
         if kept:
             self._parts.append(kept)
             self._length += len(kept)
+            if len(self._parts) > _MOST_PARTS:
+                self._parts = ["".join(self._parts)]
         self.cut += len(text) - len(kept)
 
 

@@ -259,13 +259,14 @@ def _record(line: str) -> tuple[str, str | None, str] | None:
         found = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    message, phase, traceback = (found.get(key) for key in ("message", "phase", "exc_info"))
+    message, traceback = found.get("message"), found.get("exc_info")
     if not isinstance(message, str):
         return None
-    # A phase of any other kind is none of repo2docker's, and not its absence either.
-    known = phase if phase is None or isinstance(phase, str) else ""
-    has_phase = known if "phase" not in found or known is not None else ""
-    return message, has_phase, traceback if isinstance(traceback, str) else ""
+    # A phase of any other kind is none of repo2docker's, but not its absence either.
+    phase: str | None = None
+    if "phase" in found:
+        phase = found["phase"] if isinstance(found["phase"], str) else ""
+    return message, phase, traceback if isinstance(traceback, str) else ""
 
 
 def _cut_record(text: str) -> tuple[str, str | None, str] | None:

@@ -123,17 +123,20 @@ class BuildPool:
 
     def cancel(self, build: Build, error: Repo2DockerError | None = None) -> None:
         """End a build; where another process started it, only this one's following of it."""
+        if build.ended:
+            return
         self._builds.pop(build.plan.key, None)
         follower = self._running.get(build)
         if follower is None:
             self._queue.remove(build)
             self._tell_places()
-        elif follower.ours or error is not None:
-            follower.cancel()
-            self._builder.kill(build.plan)
         else:
+            # before `ours` is looked at: whose container is made only now sees it in time
             follower.cancel()
-            follower.detach()
+            if follower.ours or error is not None:
+                self._builder.kill(build.plan)
+            else:
+                follower.detach()
         if error is None:
             error = BuildCancelledError("The build was cancelled. Start again to build it anew.")
             build.fail(error, state=State.CANCELLED)
@@ -168,9 +171,14 @@ class BuildPool:
         self._tell_places()
 
     def _tell_places(self) -> None:
+        running = len(self._running)
+        builds = "1 build is" if running == 1 else f"{running} builds are"
         for place, build in enumerate(self._in_turn(), start=1):
-            text = f"{_ordinal(place)} in line; {len(self._running)} builds are running."
-            build.say(text)
+            text = f"{_ordinal(place)} in line; {builds} running."
+            # each start and end of a build comes here, and few change a place
+            if build.told != text:
+                build.told = text
+                build.say(text)
 
     # -- one build -------------------------------------------------------------------------
 
@@ -186,7 +194,8 @@ class BuildPool:
             if not (build.ended or outcome.detached):
                 await self._judge(build, outcome)
         except asyncio.CancelledError:
-            follower.detach()
+            # only a shutdown does that, and maybe before the keeper hears of it
+            self.detach()
             raise
         except Repo2DockerError as error:
             follower.flush()
@@ -245,6 +254,7 @@ class BuildPool:
 
     async def close(self) -> None:
         """Let go of all builds and wait until the threads and tasks have ended."""
+        self.detach()
         self._keeper.cancel()
         await asyncio.gather(self._keeper, *self._tasks, return_exceptions=True)
 

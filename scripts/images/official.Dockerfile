@@ -1,0 +1,3 @@
+# A pulled image as it is: the build only adds the label with the recipe's hash.
+ARG PARENT
+FROM ${PARENT}

@@ -1,0 +1,107 @@
+"""What tests of all kinds share: the real engine, a real git server, and the mark of each kind.
+
+Nothing here imports Docker or the engine until a test asks for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from testbed import names
+
+if TYPE_CHECKING:
+    import docker
+    from testbed.gitserver import GitServer
+
+_HERE = Path(__file__).parent
+_KINDS = ("docker", "hub", "browser")
+_LEFT = {"created", "running", "restarting", "paused"}
+
+
+def _kind(path: Path) -> str:
+    first = path.relative_to(_HERE).parts[0] if path.is_relative_to(_HERE) else ""
+    return first if first in _KINDS else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if kind := _kind(item.path):
+            item.add_marker(getattr(pytest.mark, kind))
+
+
+@pytest.fixture(scope="session")
+def docker_client() -> Iterator[docker.DockerClient]:
+    """The real engine; without one the test fails with a sentence that says what to do."""
+    from testbed import engine
+
+    try:
+        client = engine.client()
+    except engine.EngineMissingError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A git server that this host and the containers reach at the same address."""
+    from testbed import engine
+    from testbed.gitserver import GitServer
+
+    with GitServer(tmp_path_factory.mktemp("git"), engine.bridge_gateway()) as server:
+        yield server
+
+
+@pytest.fixture(
+    params=names.REPO2DOCKER_IMAGES,
+    ids=[name.rpartition(":")[2] for name in names.REPO2DOCKER_IMAGES],
+)
+def repo2docker_image(request: pytest.FixtureRequest) -> str:
+    """Each of the repo2docker images in turn: the oldest and the newest one supported."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the system's Chromium."""
+    import shutil
+
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.fail("No Chromium here: run `scripts/setup browser`.", pytrace=False)
+
+
+def _left(client: docker.DockerClient, since: int) -> list[dict[str, Any]]:
+    from testbed import engine
+
+    return [
+        entry
+        for entry in engine.labelled_containers(client, since)
+        if f"{names.LABEL_PREFIX}key" in entry["Labels"] and entry["State"] in _LEFT
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test on the engine no build container of it may run or wait to be started."""
+    if not _kind(request.path):
+        yield
+        return
+    from testbed import engine
+
+    client = request.getfixturevalue("docker_client")
+    since = int(time.time())
+    yield
+    # What was told to end may take a moment to be gone.
+    deadline = time.monotonic() + 5
+    while (left := _left(client, since)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    engine.remove_containers(client, [entry["Id"] for entry in left])
+    if left:
+        said = ", ".join(f"{entry['Names'][0].lstrip('/')} ({entry['State']})" for entry in left)
+        pytest.fail(f"The test left build containers: {said}", pytrace=False)

@@ -1,0 +1,87 @@
+"""Real hubs for tests: of the JupyterHub that runs the tests, 6.1 or 5.x."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+from testbed import names
+from testbed.hub import HubProcess
+from testbed.hubclient import HubClient
+
+MakeHub = Callable[..., HubProcess]
+LogIn = Callable[..., HubClient]
+
+_CONFIG = f"""
+c.Repo2DockerSpawner.build_image = {names.REPO2DOCKER_IMAGE!r}
+# The tests' repositories are served over plain HTTP from this machine.
+c.Repo2DockerSpawner.allowed_schemes = ["https", "ssh", "http"]
+"""
+
+_running: list[HubProcess] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the hubs said last."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"hub {hub.url}", hub.log_tail(60)) for hub in _running]
+    return report
+
+
+@pytest.fixture(scope="module")
+def make_hub() -> Iterator[MakeHub]:
+    """Starts hubs: ``make_hub(config="", **arguments of HubProcess)``; they end with the module.
+
+    The configuration that all tests need (build image, schemes) is there already.
+    """
+    hubs: list[HubProcess] = []
+
+    def make(config: str = "", **arguments: Any) -> HubProcess:
+        hub = HubProcess(_CONFIG + config, **arguments)
+        hubs.append(hub)
+        _running.append(hub)
+        hub.start()
+        return hub
+
+    yield make
+    for hub in hubs:
+        _running.remove(hub)
+        hub.close()
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: MakeHub, request: pytest.FixtureRequest) -> HubProcess:
+    """The module's hub; ``HUB_CONFIG`` and ``HUB_ARGUMENTS`` of the module are added to it."""
+    module = request.module
+    return make_hub(getattr(module, "HUB_CONFIG", ""), **getattr(module, "HUB_ARGUMENTS", {}))
+
+
+@pytest.fixture
+def log_in(request: pytest.FixtureRequest) -> Iterator[LogIn]:
+    """Browsers: ``log_in(username=None, hub=None)`` is a new person's on the module's hub.
+
+    Their servers are stopped when the test ends.
+    """
+    clients: list[HubClient] = []
+
+    def enter(username: str | None = None, hub: HubProcess | None = None) -> HubClient:
+        at = hub or request.getfixturevalue("hub")
+        client = HubClient(at.url)
+        clients.append(client)
+        client.login(username or f"user-{secrets.token_hex(3)}")
+        return client
+
+    yield enter
+    for client in clients:
+        client.stop_all()
+        client.close()
+
+
+@pytest.fixture
+def client(log_in: LogIn) -> HubClient:
+    """The browser of a person that nobody else is, logged in to the module's hub."""
+    return log_in()

@@ -1,0 +1,233 @@
+"""Build keys, names and labels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from repo2dockerspawner.keys import (
+    LABEL_PREFIX,
+    BuildInputs,
+    build_key,
+    container_name,
+    decode_label,
+    encode_label,
+    image_name,
+    labels,
+    read_labels,
+    short,
+)
+
+# The grammar of Docker's references (distribution/reference), without tag and digest.
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+REFERENCE = re.compile(rf"(?:{_HOST}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*")
+
+any_text = st.text(st.characters(exclude_categories=()))
+# few letters, so that moving them across the borders of fields is what is tried most
+texts = st.one_of(st.text("ab:1", max_size=4), any_text)
+KEY = "0123456789abcdef" * 4
+
+inputs = st.builds(
+    BuildInputs,
+    provider=texts,
+    identity=texts,
+    content_id=texts,
+    subdir=texts,
+    build_image=texts,
+    build_args=st.dictionaries(texts, texts, max_size=3).map(lambda args: tuple(args.items())),
+    extra_args=st.lists(texts, max_size=3).map(tuple),
+    clone_depth=st.integers(0, 100),
+    owner=texts,
+)
+
+PLAIN = BuildInputs("git", "https://github.com/a/b", "c" * 40, "", "r2d:1")
+
+
+def _sorted(one: BuildInputs) -> BuildInputs:
+    return replace(one, build_args=tuple(sorted(one.build_args)))
+
+
+@given(inputs, inputs)
+def test_two_keys_are_equal_only_where_all_inputs_are(one: BuildInputs, other: BuildInputs) -> None:
+    assert (build_key(one) == build_key(other)) == (_sorted(one) == _sorted(other))
+
+
+@given(inputs, st.data())
+def test_any_field_changed_changes_the_key(one: BuildInputs, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([field.name for field in fields(BuildInputs)]))
+    before = getattr(one, name)
+    after: Any
+    if isinstance(before, str):
+        after = before + data.draw(texts.filter(bool))
+    elif isinstance(before, int):
+        after = before + 1
+    else:
+        after = (*before, ("x", "y") if name == "build_args" else "x")
+    assert build_key(replace(one, **{name: after})) != build_key(one)
+
+
+@given(
+    st.text("ab1:", min_size=2, max_size=8),
+    st.integers(0, 8),
+    st.integers(0, 8),
+    st.sampled_from(
+        [
+            ("provider", "identity"),
+            ("identity", "content_id"),
+            ("content_id", "subdir"),
+            ("subdir", "build_image"),
+            ("build_image", "owner"),
+        ]
+    ),
+)
+def test_moving_characters_over_the_border_of_two_fields_changes_the_key(
+    text: str, at: int, elsewhere: int, names: tuple[str, str]
+) -> None:
+    def cut(place: int) -> BuildInputs:
+        first, second = names
+        changes: dict[str, Any] = {first: text[:place], second: text[place:]}
+        return replace(PLAIN, **changes)
+
+    one, other = cut(at), cut(elsewhere)
+    assert (build_key(one) == build_key(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"extra_args": ("ab",)}, {"extra_args": ("a", "b")}, id="arguments joined"),
+        pytest.param({"extra_args": ("a", "b")}, {"extra_args": ("b", "a")}, id="their order"),
+        pytest.param({"extra_args": ("",)}, {"extra_args": ()}, id="an empty argument"),
+        pytest.param(
+            {"build_args": (("ab", "c"),)}, {"build_args": (("a", "bc"),)}, id="name and value"
+        ),
+        pytest.param(
+            {"build_args": (("a", "b"), ("c", "d"))},
+            {"build_args": (("a", "d"), ("c", "b"))},
+            id="values exchanged",
+        ),
+        pytest.param(
+            {"build_args": (("a", "b"),)}, {"extra_args": ("a", "b")}, id="another kind of argument"
+        ),
+        pytest.param({"owner": "ann"}, {"owner": "bob"}, id="another owner"),
+    ],
+)
+def test_these_are_two_images(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert build_key(replace(PLAIN, **one)) != build_key(replace(PLAIN, **other))
+
+
+@given(st.dictionaries(texts, texts, max_size=5), st.randoms(use_true_random=False))
+def test_the_order_of_build_arguments_does_not_matter(args: dict[str, str], random: Any) -> None:
+    shuffled = list(args.items())
+    random.shuffle(shuffled)
+    assert build_key(replace(PLAIN, build_args=tuple(args.items()))) == build_key(
+        replace(PLAIN, build_args=tuple(shuffled))
+    )
+
+
+def test_a_key_is_the_same_in_every_process_and_version() -> None:
+    # images outlive the process that made them: a change here orphans every image there is
+    assert build_key(PLAIN) == "b83baf6328f0dfb606b6e7f4a89b2b1f97822b352fee47dab2703c4284d1fcd3"
+
+
+@given(inputs)
+def test_a_key_is_64_hex_digits(one: BuildInputs) -> None:
+    assert re.fullmatch(r"[0-9a-f]{64}", build_key(one))
+
+
+def test_people_see_the_first_twelve_digits() -> None:
+    assert short(KEY) == "0123456789ab"
+
+
+@given(
+    any_text,
+    st.sampled_from(["", "r2d-", "hub/", "a/b.c_"]),
+    st.sampled_from(["", "localhost:5000", "quay.io/", "ghcr.io/team"]),
+)
+def test_an_image_name_is_a_valid_reference_for_any_name(
+    name: str, prefix: str, registry: str
+) -> None:
+    image = image_name(KEY, name, prefix=prefix, registry=registry)
+    assert REFERENCE.fullmatch(image)
+    assert len(image) <= 255
+    assert image.endswith(KEY[:32])
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("owner/repo", "owner-repo-"),
+        ("Owner/Repo.git", "owner-repo-git-"),
+        ("../--x__y--", "x-y-"),
+        ("Übung/数据", "bung-"),
+        ("数据", ""),
+        ("", ""),
+        ("a" * 39 + "/b", "a" * 39 + "-"),
+    ],
+)
+def test_the_readable_part_of_an_image_name(name: str, slug: str) -> None:
+    assert image_name(KEY, name) == slug + KEY[:32]
+
+
+def test_a_container_name_is_one_that_docker_takes() -> None:
+    assert container_name(KEY) == "r2d-build-" + KEY[:32]
+    assert re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", container_name(KEY))
+
+
+@given(any_text)
+def test_a_label_comes_back_as_it_was(value: str) -> None:
+    assert decode_label(encode_label(value)) == value
+
+
+@given(any_text)
+def test_an_encoded_label_can_stand_in_a_dockerfile(value: str) -> None:
+    encoded = encode_label(value)
+    assert encoded.isascii()
+    assert not re.search(r"[\"'$\\\s\x00-\x20\x7f`#{}]", encoded)
+
+
+@given(any_text)
+def test_reading_a_label_of_somebody_elses_never_fails(value: str) -> None:
+    assert isinstance(decode_label(value), str)
+
+
+@pytest.mark.parametrize("value", ["%", "%zz", "%ff%fe", "%ED%A0", "100%"])
+def test_a_label_that_is_not_encoded_is_read_as_well_as_it_can_be(value: str) -> None:
+    assert isinstance(decode_label(value), str)
+
+
+def test_addresses_stay_readable_in_labels() -> None:
+    address = "https://github.com/owner/repo-1_2.git"
+    assert encode_label(address) == address
+
+
+def test_labels_are_all_under_our_prefix_and_come_back() -> None:
+    made = labels(KEY, repo='https://x/"$y', ref="feature/ä", commit="c" * 40, subdir="a b")
+    assert all(name.startswith(LABEL_PREFIX) for name in made)
+    found = read_labels({**made, "maintainer": "somebody"})
+    assert found.pop("version")
+    assert found == {
+        "key": KEY,
+        "repo": 'https://x/"$y',
+        "ref": "feature/ä",
+        "commit": "c" * 40,
+        "subdir": "a b",
+    }
+
+
+def test_the_owner_is_only_there_where_one_is_given() -> None:
+    without = labels(KEY, repo="r", ref="", commit="c", subdir="")
+    assert LABEL_PREFIX + "owner" not in without
+    assert LABEL_PREFIX + "ref" not in without
+    made = labels(KEY, repo="r", ref="", commit="c", subdir="", owner="ann")
+    assert read_labels(made)["owner"] == "ann"
+
+
+@pytest.mark.parametrize("found", [None, {}, {"other": "1"}])
+def test_what_has_no_labels_of_ours_reads_as_nothing(found: dict[str, str] | None) -> None:
+    assert read_labels(found) == {}
