@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._version import __version__
-from .spawner import Repo2DockerMixin, Repo2DockerSpawner
+from .mixin import Repo2DockerMixin
+from .spawner import Repo2DockerSpawner
 
 __all__ = ["Repo2DockerMixin", "Repo2DockerSpawner", "__version__"]

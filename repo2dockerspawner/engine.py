@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -87,6 +88,8 @@ class Engine:
         kwargs.update(client_kwargs or {})
         self._kwargs = kwargs
         self._client: docker.APIClient | None = None
+        # held while the client is made, so that the first threads don't each make one
+        self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="r2d-call")
 
     @property
@@ -98,12 +101,13 @@ class Engine:
         Raises:
             EngineError: no engine answers.
         """
-        if self._client is None:
-            try:
-                self._client = docker.APIClient(**self._kwargs)
-            except (DockerException, requests.exceptions.RequestException) as error:
-                raise engine_error(error) from error
-        return self._client
+        with self._making:
+            if self._client is None:
+                try:
+                    self._client = docker.APIClient(**self._kwargs)
+                except (DockerException, requests.exceptions.RequestException) as error:
+                    raise engine_error(error) from error
+            return self._client
 
     @property
     def socket(self) -> str:

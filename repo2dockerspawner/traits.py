@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from jupyterhub.traitlets import ByteSpecification
 from traitlets import Dict, Integer, List, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
 
@@ -61,11 +62,72 @@ class BuildTraits(Configurable):
         min=1,
         config=True,
         help="""
-        Seconds that one build may take, counted from its start (not from its place in line).
+        Seconds that one build may take, counted from its start (waiting in line is no part of it).
 
         Half an hour, because conda environments of a few hundred packages take ten minutes on a
         slow disk. `start_timeout` follows it unless it is set, and must be at least 60 seconds
         longer.
+        """,
+    )
+
+    builds_per_user_limit = Integer(
+        0,
+        min=0,
+        config=True,
+        help="""
+        Number of builds that one user may have waiting or running at once; 0 is any number.
+
+        Who asks for one more is told so. Joining a build that is under way anyway doesn't count.
+        0 by default: the line is fair already, one user's second build waits for others' first.
+        """,
+    )
+
+    build_idle_timeout = Integer(
+        1200,
+        min=0,
+        config=True,
+        help="""
+        Seconds that a build may print nothing before it is ended; 0 is no limit.
+
+        20 minutes, because solving a large conda environment is silent for that long at worst,
+        and what is silent for longer hangs.
+        """,
+    )
+
+    build_memory_limit = ByteSpecification(
+        0,
+        config=True,
+        help="""
+        Memory of the container that runs repo2docker, in bytes (``"2G"`` is understood too); 0
+        is no limit.
+
+        It holds for fetching the repository and preparing the build. The steps of the build run
+        in the engine's own builder: docs/builds.md says how to limit those. 0 by default,
+        because repo2docker holds a repository without a Dockerfile in memory as a whole, and a
+        limit that fits none is worse than none.
+        """,
+    )
+
+    build_disk_reserve = ByteSpecification(
+        0,
+        config=True,
+        help="""
+        Free space, in bytes (``"20G"`` is understood too), that must be left on the engine's disk
+        for a build to begin; 0 is no such check.
+
+        Looked at where the hub sees the engine's data folder. 0 by default: how much is enough
+        depends on the images.
+        """,
+    )
+
+    build_log_retention = Integer(
+        3600,
+        min=0,
+        config=True,
+        help="""
+        Seconds that the container of an ended build is kept, and with it its log.
+
+        An hour, so that who comes back finds out why. 0 removes it at once.
         """,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import docker.errors
 import pytest
 import requests
+
 from repo2dockerspawner.engine import APIError, Engine, NotFound, engine_error, split_image
 from repo2dockerspawner.errors import EngineError
 

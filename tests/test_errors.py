@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from repo2dockerspawner import errors
 from repo2dockerspawner.errors import BuildError, LaunchError, Repo2DockerError
 from repo2dockerspawner.hubcompat import ConfirmLaunch, LaunchFailed, SpawnException

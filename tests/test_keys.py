@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from repo2dockerspawner.keys import (
     LABEL_PREFIX,
     BuildInputs,
@@ -27,7 +28,12 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 REFERENCE = re.compile(rf"(?:{_HOST}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*")
 
-any_text = st.text(st.characters(exclude_categories=()))
+# lone surrogates, which JSON can carry, and what means something elsewhere, as often as the rest
+any_text = st.text(
+    st.characters(exclude_categories=["Cs"])
+    | st.characters(categories=["Cs"])
+    | st.sampled_from("\"'$\\ \n\t`#%=-")
+)
 # few letters, so that moving them across the borders of fields is what is tried most
 texts = st.one_of(st.text("ab:1", max_size=4), any_text)
 KEY = "0123456789abcdef" * 4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import sys
 
 import pytest
+
 import repo2dockerspawner
 
 MODULES = sorted(
@@ -37,8 +37,6 @@ def test_every_name_that_a_module_offers_is_there_and_documented(name: str) -> N
 
 @pytest.mark.parametrize("entry_point", ["repo2docker"])
 def test_jupyterhub_finds_the_spawner_by_its_short_name(entry_point: str) -> None:
-    if sys.version_info < (3, 10):
-        pytest.skip("entry points by group")
     from importlib.metadata import entry_points
 
     (found,) = entry_points(group="jupyterhub.spawners", name=entry_point)

@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 import pytest
+from traitlets import TraitError
+from traitlets.config import Config
+
 from repo2dockerspawner import Repo2DockerSpawner
 from repo2dockerspawner.keys import image_name
 from repo2dockerspawner.traits import BuildTraits
-from traitlets import TraitError
-from traitlets.config import Config
 
 # a path in Docker's references (distribution/reference)
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -32,6 +33,11 @@ OURS = sorted(BuildTraits.class_own_traits(config=True))
         ("concurrent_builds_limit", 20),
         ("build_timeout", 1800),
         ("content_providers", ["git"]),
+        ("builds_per_user_limit", 0),
+        ("build_idle_timeout", 1200),
+        ("build_memory_limit", 0),
+        ("build_disk_reserve", 0),
+        ("build_log_retention", 3600),
         ("clone_depth", 1),
         ("allowed_schemes", ["https", "ssh"]),
         ("build_args", {}),

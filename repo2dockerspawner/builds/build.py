@@ -25,6 +25,7 @@ class Build:
         plan: what it is to do.
         user: who asked first: whose place in the queue it takes.
         state: where it is.
+        heard_at: when something of it was read last (`time.monotonic`).
         log: its events.
         waiters: how many wait for it.
         told: what was last said of its place in line.
@@ -48,6 +49,7 @@ class Build:
         self.error: Repo2DockerError | None = None
         self.asked_at = time.monotonic()
         self.started_at: float | None = None
+        self.heard_at = self.asked_at
         self.ended_at: float | None = None
         self._progress = 0.0
         self._phase = "waiting"
@@ -72,7 +74,7 @@ class Build:
             raise BuildError(message, reason="internal", status=500)
         self.state = state
         if state is State.FETCHING:
-            self.started_at = time.monotonic()
+            self.started_at = self.heard_at = time.monotonic()
         if state in _PHASES.values():
             self._phase = state.value
         if state in ENDS:
@@ -86,6 +88,7 @@ class Build:
 
     def receive(self, events: Sequence[Event]) -> None:
         """Take what the worker thread has read."""
+        self.heard_at = time.monotonic()
         for event in events:
             if self.ended:
                 return

@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 from docker.types import LogConfig
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_exponential
 
-from ..engine import APIError, Engine, ImageNotFound, NotFound, engine_error, split_image
+from ..engine import APIError, Engine, ImageNotFound, NotFound, engine_error
 from ..errors import BuildError, EngineError
-from ..keys import LABEL_PREFIX
+from ..keys import LABEL_PREFIX, container_name
 from .events import Event
 from .follower import Follower
-from .lines import LineAssembler
-from .logs import LogParser
-from .plan import BuildPlan, archive, arguments
+from .logs import LogEvent, LogParser
+from .plan import BuildPlan, archive, arguments, container_labels
+from .pulling import pull
+from .sweeping import sweep
 
 __all__ = ["ContainerBuilder", "Outcome"]
 
 _CONFLICT = 409
-# What a build prints is bounded on the engine's disk too. The driver is the one that the
-# engine's own documentation recommends against full disks.
-_LOG_CONFIG = {"max-size": "32m", "max-file": "2"}
+# The output is bounded inside (inside/repo2docker_config.py). This is for what gets past that:
+# a log that is rotated while it is read loses lines (tried on engine 20.10), so it is far above.
+_LOG_CONFIG = {"max-size": "64m", "max-file": "2"}
 # Seconds within which whoever created a container starts it; after that, its creator is gone.
 _START_GRACE = 30.0
-_WAIT_TIMEOUT = 30
-_PULL_EVENT_PAUSE = 1.0
+# Seconds between a log's end and its container's, after which the log was merely cut off.
+_END_GRACE = 3
+# Seconds that an engine may take to come back in the middle of a build.
+_PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Outcome:
         image: the image's name as the log told it, or ``None``.
         ours: whether this process created the container.
         detached: whether following ended, and the build goes on by itself.
+        interrupted: whether the engine went away in between.
     """
 
     exit_code: int | None = None
@@ -54,6 +60,13 @@ class Outcome:
     image: str | None = None
     ours: bool = False
     detached: bool = False
+    interrupted: bool = False
+
+
+def _unreachable(error: BaseException) -> bool:
+    if isinstance(error, EngineError):
+        return error.reason == EngineError.reason
+    return isinstance(error, requests.exceptions.ConnectionError)
 
 
 class ContainerBuilder:
@@ -67,7 +80,7 @@ class ContainerBuilder:
     def run(self, plan: BuildPlan, follower: Follower) -> Outcome:
         """Create the build container, or attach to the one that is there, and follow it.
 
-        Returns when the container has ended and is removed, or when the follower is detached.
+        Returns when the container has ended, or when the follower is detached.
 
         Raises:
             EngineError: the engine can't be reached or refuses.
@@ -75,9 +88,7 @@ class ContainerBuilder:
         """
         try:
             return self._run(plan, follower)
-        except requests.exceptions.RequestException as error:
-            raise engine_error(error) from error
-        except APIError as error:
+        except (APIError, requests.exceptions.RequestException) as error:
             raise engine_error(error) from error
 
     def _run(self, plan: BuildPlan, follower: Follower) -> Outcome:
@@ -88,12 +99,15 @@ class ContainerBuilder:
             self._remove(container)
             return Outcome(ours=True)
         parser = LogParser()
-        self._read(container, parser, follower)
+        interrupted = self._read(container, parser, follower)
         if follower.detached.is_set():
             return Outcome(ours=follower.ours, detached=True)
         exit_code, out_of_memory = self._ending(container)
-        self._remove(container)
-        return Outcome(exit_code, out_of_memory, parser.image, follower.ours)
+        if plan.retention <= 0 or follower.cancelled.is_set():
+            self._remove(container)
+        return Outcome(
+            exit_code, out_of_memory, parser.image, follower.ours, interrupted=interrupted
+        )
 
     def _take(self, plan: BuildPlan, follower: Follower) -> str | None:
         """Return the id of the running build container, ours or another's; None if stopped."""
@@ -127,11 +141,15 @@ class ContainerBuilder:
         """Create the container and return its id, or None where its name is taken."""
         for pulled in (False, True):
             try:
-                made = self._engine.client.create_container(**self._options(plan))
+                made = self._patiently(
+                    lambda client: client.create_container(**self._options(plan))
+                )
             except ImageNotFound:
                 if pulled:
                     raise
-                self._pull(plan.build_image, follower)
+                pull(self._engine.client, plan.build_image, follower)
+                if follower.stopped:
+                    return None
             except APIError as error:
                 if error.status_code == _CONFLICT:
                     return None
@@ -140,18 +158,32 @@ class ContainerBuilder:
                 return str(made["Id"])
         return None
 
+    def _patiently(self, function: Any, *, seconds: float = 10, attempts: int = 3) -> Any:
+        """Call the engine, and again where it can't be reached, for a while."""
+        stop = stop_after_attempt(attempts) | stop_after_delay(seconds)
+        retrying = Retrying(
+            stop=stop,
+            wait=wait_exponential(multiplier=0.2, max=2),
+            retry=retry_if_exception(_unreachable),
+            reraise=True,
+        )
+        return retrying(lambda: function(self._engine.client))
+
     def _options(self, plan: BuildPlan) -> dict[str, Any]:
         host_config = self._engine.client.create_host_config(
             binds={self._engine.socket: {"bind": "/var/run/docker.sock", "mode": "rw"}},
             log_config=LogConfig(type="local", config=_LOG_CONFIG),
             security_opt=["no-new-privileges"],
             network_mode=plan.network or None,
+            mem_limit=plan.memory_limit or None,
+            # the same figure: no swap, which would only make it slow instead
+            memswap_limit=plan.memory_limit or None,
         )
         return {
             "image": plan.build_image,
             "command": arguments(plan),
             "name": plan.container,
-            "labels": dict(plan.labels),
+            "labels": container_labels(plan),
             # without it git would ask for a password at a repository that isn't public
             "environment": {"GIT_TERMINAL_PROMPT": "0", **plan.environment},
             "host_config": host_config,
@@ -185,64 +217,74 @@ class ContainerBuilder:
             raise BuildError(message, reason="name_taken", status=503)
         return found
 
-    def _pull(self, image: str, follower: Follower) -> None:
-        """Pull the repo2docker image, saying how far it is.
+    def _read(self, container: str, parser: LogParser, follower: Follower) -> bool:
+        """Read the log from its start to its end, or until the follower is detached.
 
-        Raises:
-            EngineError: it can't be had.
+        Where the engine goes away in between, the log is read anew from its start and what has
+        been read is passed over, byte by byte: nothing is lost, nothing doubled.
+
+        Returns:
+            Whether the engine went away in between.
         """
-        repository, tag = split_image(image)
-        follower.emit(Event(f"Fetching the build image {image}…", 0, "fetching"))
-        said = time.monotonic()
-        layers: dict[str, tuple[int, int]] = {}
-        try:
-            for event in self._engine.client.pull(repository, tag, stream=True, decode=True):
-                if follower.stopped:
-                    return
-                if "error" in event:
-                    raise _no_build_image(image, str(event["error"]))
-                detail = event.get("progressDetail") or {}
-                if detail.get("total"):
-                    layers[event["id"]] = (detail.get("current", 0), detail["total"])
-                if layers and time.monotonic() - said >= _PULL_EVENT_PAUSE:
-                    said = time.monotonic()
-                    done, total = (sum(column) for column in zip(*layers.values(), strict=True))
-                    text = f"Fetching the build image: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
-                    follower.emit(Event(text, 0, "fetching"))
-        except APIError as error:
-            raise _no_build_image(image, str(error.explanation or error)) from error
+        seen = 0
+        interrupted = False
+        while True:
+            for chunk in self._chunks(container, follower, seen):
+                seen += len(chunk)
+                _tell(parser.feed(chunk), follower)
+            if follower.detached.is_set() or not self._still_runs(container):
+                break
+            if not interrupted:
+                text = "The Docker engine was away; reading on."
+                follower.emit(Event(text, parser.progress, "fetching"))
+            interrupted = True
+        _tell(parser.close(), follower)
+        return interrupted
 
-    def _read(self, container: str, parser: LogParser, follower: Follower) -> None:
-        """Read the log from its start to its end, or until the follower is detached."""
-        lines = LineAssembler()
-        for chunk in self._chunks(container, follower):
-            for line in lines.feed(chunk):
-                _tell(parser, line, follower)
-        for line in lines.close():
-            _tell(parser, line, follower)
-
-    def _chunks(self, container: str, follower: Follower) -> Iterator[bytes]:
+    def _chunks(self, container: str, follower: Follower, skip: int) -> Iterator[bytes]:
         try:
-            stream = self._engine.client.logs(container, stream=True, follow=True)
+            stream = self._patiently(
+                lambda client: client.logs(container, stream=True, follow=True),
+                seconds=_PATIENCE,
+                attempts=_PATIENCE,
+            )
         except NotFound:
             return
         follower.opened(stream)
-        # closing the stream from the loop's thread ends the reading, with whatever error the
-        # half-read response makes of it
         try:
-            yield from stream
+            for chunk in stream:
+                if skip < len(chunk):
+                    yield chunk[skip:]
+                skip = max(0, skip - len(chunk))
         except Exception:
-            if not follower.detached.is_set():
+            # closing the stream from the loop's thread ends the reading with whatever error the
+            # half-read response makes of it; so does an engine that goes
+            if not (follower.detached.is_set() or self._still_runs(container)):
                 raise
+
+    def _still_runs(self, container: str) -> bool:
+        """Return whether a container whose log has ended goes on nevertheless."""
+        try:
+            self._patiently(
+                lambda client: client.wait(container, timeout=_END_GRACE),
+                seconds=_PATIENCE,
+                attempts=_PATIENCE,
+            )
+        except NotFound:
+            return False
+        except requests.exceptions.RequestException as error:
+            if "timed out" in str(error).lower():
+                return True
+            raise
+        return False
 
     def _ending(self, container: str) -> tuple[int | None, bool]:
         """Return exit code and whether memory ran out; (None, False) where it is gone."""
         try:
-            code = int(self._engine.client.wait(container, timeout=_WAIT_TIMEOUT)["StatusCode"])
             state = self._engine.client.inspect_container(container)["State"]
         except NotFound:
             return None, False
-        return code, bool(state.get("OOMKilled"))
+        return int(state["ExitCode"]), bool(state.get("OOMKilled"))
 
     def _remove(self, container: str) -> None:
         """Remove a container, running or not; one that is gone or going is as good."""
@@ -269,16 +311,31 @@ class ContainerBuilder:
 
         self._engine.submit(kill)
 
+    async def sweep(self, followed: Collection[str]) -> list[str]:
+        """Remove build containers whose time is over, of whichever process; see `sweeping`.
 
-def _tell(parser: LogParser, line: str, follower: Follower) -> None:
-    for event in parser.feed_line(line):
+        Args:
+            followed: names of the containers that this process follows.
+
+        Returns:
+            The names of those removed.
+        """
+        return await self._engine.call(lambda client: sweep(client, frozenset(followed)))
+
+    async def log_of(self, key: str) -> list[str]:
+        """Return the lines that an ended or running build has printed so far.
+
+        Raises:
+            NotFound: there is no such build container (any more).
+            EngineError: the engine can't be reached.
+        """
+        name = container_name(key)
+        raw = await self._engine.call(lambda client: client.logs(name))
+        parser = LogParser()
+        return [event.text for event in (*parser.feed(raw), *parser.close())]
+
+
+def _tell(events: Iterable[LogEvent], follower: Follower) -> None:
+    for event in events:
         phase = event.phase.value if event.phase is not None else "fetching"
         follower.emit(Event(event.text, event.progress, phase, is_log=True))
-
-
-def _no_build_image(image: str, said: str) -> EngineError:
-    return EngineError(
-        f"The build image {image} can't be fetched ({said.strip()[:200]}). An administrator of "
-        "this hub has to make it available or set build_image to another one.",
-        reason="builder_image_unavailable",
-    )

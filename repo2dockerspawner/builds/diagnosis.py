@@ -9,7 +9,7 @@ from .container import Outcome
 from .logs import failure_lines
 from .plan import BuildPlan
 
-__all__ = ["SIGNALLED", "diagnose", "timed_out"]
+__all__ = ["SIGNALLED", "diagnose", "fell_silent", "timed_out"]
 
 SIGNALLED = 128
 """Exit codes above this tell that a signal ended the program."""
@@ -69,6 +69,17 @@ def timed_out(plan: BuildPlan, log: Sequence[str]) -> BuildError:
         "this hub allows (build_timeout) and was ended. Make the repository smaller, or ask an "
         "administrator of this hub for a longer limit.",
         reason="build_timeout",
+        lines=list(log)[-_LINES:],
+    )
+
+
+def fell_silent(plan: BuildPlan, log: Sequence[str]) -> BuildError:
+    """Return the error of a build that has printed nothing for longer than it may."""
+    return BuildError(
+        f"Building {plan.title or plan.url} printed nothing for {_duration(plan.idle_timeout)}, "
+        "longer than this hub allows (build_idle_timeout), and was ended. Start again, or ask an "
+        "administrator of this hub for a longer limit.",
+        reason="build_idle_timeout",
         lines=list(log)[-_LINES:],
     )
 

@@ -12,7 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-__all__ = ["CONFIG_DIR", "USER_ID", "USER_NAME", "BuildPlan", "archive", "arguments"]
+from ..keys import LABEL_PREFIX
+
+__all__ = [
+    "CONFIG_DIR",
+    "RETENTION_LABEL",
+    "TIMEOUT_LABEL",
+    "USER_ID",
+    "USER_NAME",
+    "BuildPlan",
+    "archive",
+    "arguments",
+    "container_labels",
+]
 
 CONFIG_DIR = "/repo2dockerspawner"
 """Where repo2docker's configuration lies in the build container."""
@@ -22,6 +34,11 @@ USER_NAME = "jovyan"
 USER_ID = 1000
 
 _CONFIG_FILE = "repo2docker_config.py"
+
+TIMEOUT_LABEL = LABEL_PREFIX + "timeout"
+"""On a build container: seconds after its start when any process may end it."""
+RETENTION_LABEL = LABEL_PREFIX + "retention"
+"""On a build container: seconds after its end when any process removes it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,9 @@ class BuildPlan:
         protocols: the ways git may fetch (``https``, ``ssh``, …), of submodules too.
         providers: the content providers that may be asked about a DOI.
         timeout: seconds the build may take, counted from the container's start.
+        idle_timeout: seconds it may be silent, 0 for no limit.
+        retention: seconds its ended container, and so its log, is kept.
+        memory_limit: bytes of memory for the build container, 0 for no limit.
         title: how people know the build ("owner/repo at 0123abc"); never a secret.
     """
 
@@ -66,7 +86,19 @@ class BuildPlan:
     protocols: tuple[str, ...] = ("https", "ssh")
     providers: tuple[str, ...] = ("git",)
     timeout: float = 1800
+    idle_timeout: float = 0
+    retention: float = 0
+    memory_limit: int = 0
     title: str = ""
+
+
+def container_labels(plan: BuildPlan) -> dict[str, str]:
+    """Return the build container's labels: the image's, and what any process needs to end it."""
+    return {
+        **plan.labels,
+        TIMEOUT_LABEL: f"{plan.timeout:.0f}",
+        RETENTION_LABEL: f"{plan.retention:.0f}",
+    }
 
 
 def arguments(plan: BuildPlan) -> list[str]:

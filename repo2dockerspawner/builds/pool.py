@@ -9,26 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from ..errors import BuildCancelledError, BuildError, Repo2DockerError
+from ..errors import BuildCancelledError, BuildError, PolicyError, Repo2DockerError
 from ..images import Images
 from .build import Build
 from .container import Outcome
-from .diagnosis import SIGNALLED, diagnose, timed_out
+from .diagnosis import SIGNALLED, diagnose, fell_silent, timed_out
 from .events import Event
 from .follower import Follower
 from .plan import BuildPlan
 from .state import State
+from .statistics import PoolStatistics, Tally
 
 __all__ = ["BuildPool", "Builder", "default_limit"]
 
 # Seconds a build goes on after its last waiter has left: long enough for a page that was
 # reloaded to come back, and for a hub that shuts down to say so.
 _GRACE = 0.5
+# Seconds after a kill when its place is free, whether or not the engine has answered.
+_KILL_GRACE = 10.0
 _DIAGNOSIS_LINES = 400
 
 log = logging.getLogger(__name__)
@@ -56,6 +60,7 @@ class BuildPool:
         builder: what runs a build.
         images: what knows whether the image is there.
         limit: builds at once; 0 means `default_limit`.
+        per_user: builds that one user may have asked for at once; 0 means any number.
         record: told each event of each build, for the log file.
 
     Guarantees:
@@ -72,9 +77,12 @@ class BuildPool:
         images: Images,
         *,
         limit: int = 20,
+        per_user: int = 0,
         record: Callable[[BuildPlan, Event], None] | None = None,
     ) -> None:
         self.limit = limit or default_limit()
+        self._per_user = per_user
+        self._tally = Tally()
         self._builder = builder
         self._images = images
         self._record = record
@@ -100,15 +108,35 @@ class BuildPool:
         """Return the key's build, a new one where none is under way, and wait for it.
 
         Each `join` is followed by one `leave`.
+
+        Raises:
+            BuildError: this process ends.
+            PolicyError: the user has as many builds under way as they may; a build that is
+                under way anyway can be joined by anybody.
         """
+        if self.detached:
+            message = "This hub is shutting down. Start again in a minute."
+            raise BuildError(message, reason="detached", status=503)
         build = self._builds.get(plan.key)
         if build is None:
+            self._check_limit(user)
             build = Build(plan, user, self._recorded)
             self._builds[plan.key] = build
             self._queue.append(build)
             self._advance()
         build.waiters += 1
         return build
+
+    def _check_limit(self, user: str) -> None:
+        theirs = sum(build.user == user for build in self._builds.values())
+        if self._per_user and theirs >= self._per_user:
+            builds = "1 build" if theirs == 1 else f"{theirs} builds"
+            raise PolicyError(
+                f"You have {builds} under way, and this hub allows each user no more at once "
+                "(builds_per_user_limit). Wait until one has ended, or stop one.",
+                reason="builds_per_user",
+                status=429,
+            )
 
     def leave(self, build: Build) -> None:
         """Stop waiting for a build. Returns at once; never waits for the build's end."""
@@ -135,13 +163,18 @@ class BuildPool:
             follower.cancel()
             if follower.ours or error is not None:
                 self._builder.kill(build.plan)
+                asyncio.get_running_loop().call_later(_KILL_GRACE, follower.detach)
             else:
                 follower.detach()
         if error is None:
             error = BuildCancelledError("The build was cancelled. Start again to build it anew.")
-            build.fail(error, state=State.CANCELLED)
+            self._fail(build, error, State.CANCELLED)
         else:
-            build.fail(error)
+            self._fail(build, error)
+
+    def _fail(self, build: Build, error: Repo2DockerError, state: State = State.FAILED) -> None:
+        build.fail(error, state=state)
+        self._tally.ended(build, error.reason)
 
     # -- the queue -------------------------------------------------------------------------
 
@@ -185,11 +218,13 @@ class BuildPool:
     async def _follow(self, build: Build, follower: Follower) -> None:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(build.plan.timeout, self._expire, build)
+        ear = loop.create_task(self._listen(build)) if build.plan.idle_timeout else None
         try:
             build.move(State.FETCHING)
             outcome = await self._run(build, follower)
-            if _was_ended_by_another(outcome) and not build.ended:
-                build.say("The build was ended by somebody else; building anew.")
+            why = _why_again(outcome)
+            if why and not build.ended:
+                build.say(f"{why}; building anew.")
                 outcome = await self._run(build, follower)
             if not (build.ended or outcome.detached):
                 await self._judge(build, outcome)
@@ -200,19 +235,24 @@ class BuildPool:
         except Repo2DockerError as error:
             follower.flush()
             if not build.ended:
-                build.fail(error)
+                self._fail(build, error)
         except Exception:
             log.exception("Following the build of %s failed", build.plan.title)
             if not build.ended:
                 message = "The build could not be followed to its end. Start again."
-                build.fail(BuildError(message, reason="internal", status=500))
+                self._fail(build, BuildError(message, reason="internal", status=500))
         finally:
             timer.cancel()
-            self._running.pop(build, None)
-            if self._builds.get(build.plan.key) is build:
-                del self._builds[build.plan.key]
-            if not self.detached:
-                self._advance()
+            if ear is not None:
+                ear.cancel()
+            self._leave_place(build)
+
+    def _leave_place(self, build: Build) -> None:
+        self._running.pop(build, None)
+        if self._builds.get(build.plan.key) is build:
+            del self._builds[build.plan.key]
+        if not self.detached:
+            self._advance()
 
     async def _run(self, build: Build, follower: Follower) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -232,16 +272,34 @@ class BuildPool:
                 return
             if image is not None:
                 build.succeed(image.name)
+                self._tally.ended(build, "done")
                 return
-        build.fail(diagnose(outcome, plan, build.log.last_lines(_DIAGNOSIS_LINES)))
+        self._fail(build, diagnose(outcome, plan, build.log.last_lines(_DIAGNOSIS_LINES)))
 
     def _expire(self, build: Build) -> None:
         if not build.ended:
             self.cancel(build, timed_out(build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
 
+    async def _listen(self, build: Build) -> None:
+        """End a build that has been silent for too long."""
+        limit = build.plan.idle_timeout
+        while (left := build.heard_at + limit - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+        if not build.ended:
+            self.cancel(build, fell_silent(build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
+
     def _recorded(self, build: Build, event: Event) -> None:
         if self._record is not None:
             self._record(build.plan, event)
+
+    @property
+    def followed(self) -> list[str]:
+        """The names of the build containers that this process follows."""
+        return [build.plan.container for build in self._running]
+
+    def statistics(self) -> PoolStatistics:
+        """Return what the pool is doing and has done."""
+        return self._tally.statistics(self.limit, len(self._queue), len(self._running))
 
     # -- the process's end -----------------------------------------------------------------
 
@@ -257,12 +315,20 @@ class BuildPool:
         self.detach()
         self._keeper.cancel()
         await asyncio.gather(self._keeper, *self._tasks, return_exceptions=True)
+        for build in list(self._builds.values()):
+            message = "This process ends; the build goes on without it. Ask for it again."
+            self._fail(build, BuildError(message, reason="detached", status=503))
 
 
-def _was_ended_by_another(outcome: Outcome) -> bool:
-    """Whether a build that another process runs was killed there, which isn't about this one."""
-    killed = outcome.exit_code is not None and outcome.exit_code > SIGNALLED
-    return killed and not outcome.ours and not outcome.out_of_memory
+def _why_again(outcome: Outcome) -> str:
+    """Return why a build that ended so is worth a second try, which is not its own fault."""
+    if outcome.exit_code is None or outcome.exit_code == 0 or outcome.out_of_memory:
+        return ""
+    if outcome.interrupted:
+        return "The Docker engine was restarted in the middle of the build"
+    if outcome.exit_code > SIGNALLED and not outcome.ours:
+        return "The build was ended by somebody else"
+    return ""
 
 
 def _ordinal(number: int) -> str:

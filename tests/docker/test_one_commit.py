@@ -36,8 +36,13 @@ class Built:
 
     def run(self, *command: str) -> str:
         """Runs a command in the image; returns what it printed."""
-        printed = self.client.containers.run(self.image, list(command), remove=True)
-        return str(printed.decode()).strip()
+        # docker-py's run(remove=True) removes the container before it has read the log.
+        container = self.client.containers.run(self.image, list(command), detach=True)
+        try:
+            container.wait(timeout=60)
+            return str(container.logs().decode()).strip()
+        finally:
+            container.remove(force=True)
 
     def git(self, *command: str, where: str = "") -> str:
         return self.run("git", "-C", f"{HOME}/{where}", *command)

@@ -1,0 +1,346 @@
+"""What every spawner of ours does: from what a person asked for to an image that is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy
+from traitlets import default
+
+from .builds.plan import BuildPlan
+from .errors import ImageError, LaunchError, Repo2DockerError
+from .hubcompat import ConfirmLaunch, LaunchFailed
+from .images import Image
+from .keys import BuildInputs, build_key, container_name, image_name, labels, short
+from .launch import FIELDS, LaunchRules, launch_request, options_from_fields, render
+from .launching import Launch
+from .repos import RepoSpec
+from .resolve import Resolved, resolve
+from .shared import Shared, shared
+from .traits import START_MARGIN, BuildTraits
+
+__all__ = ["COMMAND", "Repo2DockerMixin"]
+
+COMMAND = ["jupyterhub-singleuser"]
+"""What a server is started with; repo2docker's images run a plain notebook by themselves."""
+
+_RESOLVE_TIMEOUT = 30.0
+
+
+class Repo2DockerMixin(BuildTraits):
+    """Adds repositories to a spawner that starts what its ``image`` names.
+
+    `start` makes the image of the repository that was asked for, or finds it, sets ``image`` and
+    lets the spawner beneath start it. With no repository asked for, all is as it is there.
+    """
+
+    # what the spawner beneath has
+    user: Any
+    user_options: Any
+    image: str
+    log: Any
+    server: Any
+    orm_spawner: Any
+    start_timeout: int
+    _log_name: str
+
+    _launch: Launch | None = None
+    #: What the page is filled in with: the last entries that did not lead to a server.
+    _entries: Mapping[str, str] | None = None
+    #: What a launch has set as ``image``, and what was there before.
+    _image_set: str | None = None
+    _image_before: str | None = None
+    _built: Image | None = None
+    _spec: RepoSpec | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.check_timeouts()
+
+    @property
+    def _rules(self) -> LaunchRules:
+        return LaunchRules(tuple(self.allowed_schemes), tuple(self.content_providers))
+
+    # -- the options form ------------------------------------------------------------------
+
+    # The methods of defaults have names of their own, so that DockerSpawner's stay callable.
+
+    @default("options_form")
+    def _repo2docker_options_form(self) -> Any:
+        # every page of the hub evaluates this trait (page.html), so it must cost nothing
+        return lambda spawner: spawner._render_options_form()  # noqa: SLF001 - it is one of us
+
+    def _render_options_form(self) -> str:
+        entries = dict.fromkeys(FIELDS, "")
+        entries.update(self._entries or {})
+        self._entries = None
+        choices, any_image = self._image_choices()
+        return render("options_form.html", entries=entries, choices=choices, any_image=any_image)
+
+    def _image_choices(self) -> tuple[list[str], bool]:
+        """Return the ready images one may choose, and whether any image may be named."""
+        return [], False
+
+    @default("options_from_form")
+    def _repo2docker_options_from_form(self) -> Any:
+        return self._options_from_form
+
+    def _options_from_form(self, formdata: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """Return the form's entries as `user_options`.
+
+        Raises:
+            LaunchFailed: they are wrong; JupyterHub shows the form again with the sentence.
+        """
+        options = options_from_fields(formdata)
+        self._entries = options
+        if self.user is not None:
+            # after an error JupyterHub shows the default server's form, whichever it was for
+            self.user.spawner._entries = options  # noqa: SLF001 - it is one of us
+        try:
+            launch_request(options, self._rules)
+        except LaunchError as error:
+            raise LaunchFailed(error) from error
+        return options
+
+    def options_from_query(self, query_data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Fill in the form from a link: a GET never builds and never starts.
+
+        Raises:
+            ConfirmLaunch: always; it makes JupyterHub show the form.
+        """
+        self._entries = options_from_fields(query_data)
+        raise ConfirmLaunch
+
+    @default("apply_user_options")
+    def _repo2docker_apply_user_options(self) -> Any:
+        # the options are checked in start(), which JupyterHub 5.2 and REST pass through too;
+        # without this JupyterHub warns of unhandled options at every start
+        return _leave_to_start
+
+    # -- start -----------------------------------------------------------------------------
+
+    async def start(self) -> Any:
+        """Start the server, making the image of the repository first where one is asked for.
+
+        Raises:
+            SpawnException: what the person is told; an error of theirs, not JupyterHub's.
+        """
+        launch = self._launch = Launch()
+        try:
+            self._restore_image()
+            before = self.image
+            await self._prepare(launch)
+            started = await self._start_server(launch)
+            if self.image != before:
+                self._image_before, self._image_set = before, self.image
+            self._entries = None
+        except asyncio.CancelledError:
+            self._on_cancelled()
+            raise
+        except Repo2DockerError as error:
+            launch.say(error.message, "failed")
+            self.log.warning("Not starting %s: %s", self._log_name, error.message)
+            raise LaunchFailed(error) from error
+        else:
+            return started
+        finally:
+            launch.close()
+
+    async def _start_server(self, launch: Launch) -> Any:
+        if self._built is None:
+            launch.starting("Starting your server.")
+        else:
+            launch.starting(f"Starting your server from {self.image}.")
+        return await super().start()  # type: ignore[misc]
+
+    def _restore_image(self) -> None:
+        """Take back what an earlier launch has chosen; what others have set since then stays."""
+        if self._image_set is not None and self.image == self._image_set:
+            self.image = self._image_before or self.image
+        self._image_set = self._image_before = None
+        self._built = None
+        self._spec = None
+
+    async def _prepare(self, launch: Launch) -> None:
+        """Make sure of the image that the options ask for, and set it."""
+        request = launch_request(self.user_options or {}, self._rules)
+        if request.repo is None:
+            return
+        limit = self.start_timeout - START_MARGIN
+        try:
+            image, spec = await asyncio.wait_for(self._image_of(request.repo, launch), limit)
+        except asyncio.TimeoutError as error:
+            message = (
+                f"Your server was not ready to start within {limit / 60:.0f} minutes "
+                "(start_timeout), most of it waiting in line. Start again: what is built by "
+                "then is used at once."
+            )
+            raise ImageError(message, reason="start_timeout", status=504) from error
+        self._built, self._spec = image, spec
+        self.image = image.name
+
+    async def _image_of(self, asked: RepoSpec, launch: Launch) -> tuple[Image, RepoSpec]:
+        launch.say(f"Looking up {asked.name}…", "fetching")
+        resolved = await resolve(
+            asked, timeout=_RESOLVE_TIMEOUT, allowed_schemes=self._rules.allowed_schemes
+        )
+        if resolved.note:
+            launch.say(resolved.note, "fetching")
+        plan = self._plan(resolved)
+        launch.resolved(f"{plan.title} is what you get.")
+        here = self._shared()
+        image = await here.images.find(plan.key, plan.image)
+        if image is None:
+            image = await self._build(here, plan, launch)
+        launch.built("The image is ready.")
+        await here.images.check_startable(image, self._server_command())
+        return image, resolved.spec
+
+    async def _build(self, here: Shared, plan: BuildPlan, launch: Launch) -> Image:
+        await here.disk.check_reserve(self.build_disk_reserve)
+        build = here.pool.join(plan, self.user.name)
+        self.log.info("Building %s (%s) for %s", plan.title, short(plan.key), self._log_name)
+        try:
+            async for event in build.follow():
+                launch.forward(event)
+            name = await build.result()
+        finally:
+            here.pool.leave(build)
+        image = await here.images.find(plan.key, name)
+        if image is None:
+            message = "The image was removed right after it was built. Start again."
+            raise ImageError(message, reason="image_missing", status=503)
+        return image
+
+    def _shared(self) -> Shared:
+        return shared(
+            client_kwargs=getattr(self, "client_kwargs", {}),
+            tls_config=getattr(self, "tls_config", {}),
+            limit=self.concurrent_builds_limit,
+            per_user=self.builds_per_user_limit,
+            log_file=self.build_log_file,
+        )
+
+    def _plan(self, resolved: Resolved) -> BuildPlan:
+        spec = resolved.spec
+        inputs = BuildInputs(
+            provider=spec.provider,
+            identity=spec.identity,
+            content_id=_identity_of_content(resolved),
+            subdir=spec.subdir,
+            build_image=self.build_image,
+            build_args=tuple(self.build_args.items()),
+            extra_args=tuple(self.build_extra_args),
+            clone_depth=self.clone_depth,
+        )
+        key = build_key(inputs)
+        at = resolved.content_id[:7] if spec.provider == "git" else resolved.content_id
+        return BuildPlan(
+            key=key,
+            container=container_name(key),
+            image=image_name(key, spec.name, prefix=self.image_name_prefix),
+            labels=labels(
+                key,
+                repo=spec.url,
+                ref=spec.ref,
+                commit=resolved.content_id,
+                subdir=spec.subdir,
+                name=spec.name,
+            ),
+            provider=spec.provider,
+            url=spec.url,
+            content_id=resolved.content_id if spec.provider == "git" else "",
+            subdir=spec.subdir,
+            build_image=self.build_image,
+            build_args=dict(self.build_args),
+            environment=dict(self.build_environment),
+            network=self.build_network,
+            extra_args=tuple(self.build_extra_args),
+            clone_depth=self.clone_depth,
+            protocols=tuple(self.allowed_schemes),
+            providers=tuple(self.content_providers),
+            timeout=self.build_timeout,
+            idle_timeout=self.build_idle_timeout,
+            retention=self.build_log_retention,
+            memory_limit=self.build_memory_limit,
+            title=f"{spec.name} at {at}" + (f", folder {spec.subdir}" if spec.subdir else ""),
+        )
+
+    def _server_command(self) -> list[str]:
+        return list(getattr(self, "cmd", None) or COMMAND)
+
+    def _on_cancelled(self) -> None:
+        """Only signal, never wait: more than a second here leaves JupyterHub a zombie.
+
+        While JupyterHub waits that second, it would report the server as ready, because the
+        server's row is there (apihandlers/users.py, ``delete``); so the row goes at once.
+        """
+        if self.user is None or self.orm_spawner is None:
+            return
+        self.server = None
+        sqlalchemy.inspect(self.orm_spawner).session.commit()
+
+    async def poll(self) -> Any:
+        """Ask the spawner beneath; JupyterHub does so at its start for whatever was under way.
+
+        That is when builds that a killed hub has left are taken care of.
+        """
+        self._shared()
+        return await super().poll()  # type: ignore[misc]
+
+    # -- what is opened --------------------------------------------------------------------
+
+    def get_env(self) -> dict[str, str]:
+        """Return the server's environment, with what to open first where that was asked for."""
+        env: dict[str, str] = super().get_env()  # type: ignore[misc]
+        if self._spec is not None:
+            opened = _opened(self._spec)
+            if opened:
+                # not by the trait default_url, which would go through str.format
+                env["JUPYTERHUB_DEFAULT_URL"] = opened
+        return env
+
+    # -- progress --------------------------------------------------------------------------
+
+    def clear_state(self) -> None:
+        """Forget the launch; JupyterHub calls this before each start and after each stop."""
+        super().clear_state()  # type: ignore[misc]
+        self._launch = None
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the launch's events, for each page that asks all of them from the first on."""
+        while self._launch is None:  # noqa: ASYNC110 - JupyterHub's hooks come before start()
+            await asyncio.sleep(0.05)
+        async for event in self._launch.progress():
+            yield event
+
+
+def _leave_to_start(_spawner: Any, _options: Any) -> None:
+    """See `Repo2DockerMixin._repo2docker_apply_user_options`."""
+
+
+def _identity_of_content(resolved: Resolved) -> str:
+    """Return what stands for the content in the build key.
+
+    Where the source tells no version that we could check, a key is good for a day (UTC), so that
+    nobody is kept on an old image for ever.
+    """
+    content_id: str = resolved.content_id
+    if resolved.exact:
+        return content_id
+    return f"{content_id} on {datetime.now(timezone.utc):%Y-%m-%d}"
+
+
+def _opened(spec: RepoSpec) -> str:
+    """Return the URL, below the server's own, that is opened first; ``""`` for its default."""
+    if spec.urlpath:
+        return "/" + spec.urlpath.lstrip("/")
+    path = spec.path
+    if spec.subdir:
+        # the folder is what is built, so the server doesn't see what is beside it
+        path = path.removeprefix(spec.subdir + "/") if path != spec.subdir else ""
+    return "/lab/tree/" + quote(path) if path else ""
