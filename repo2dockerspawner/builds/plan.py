@@ -34,6 +34,7 @@ USER_NAME = "jovyan"
 USER_ID = 1000
 
 _CONFIG_FILE = "repo2docker_config.py"
+_OUTPUT_FILE = "bounded_output.py"
 
 TIMEOUT_LABEL = LABEL_PREFIX + "timeout"
 """On a build container: seconds after its start when any process may end it."""
@@ -136,12 +137,11 @@ def archive(plan: BuildPlan) -> bytes:
         "providers": plan.providers,
         "protocols": plan.protocols,
         "clone_depth": plan.clone_depth,
+        "bound_output": True,
     }
-    config = (resources.files(__package__) / "inside" / _CONFIG_FILE).read_bytes()
-    files = {
-        _CONFIG_FILE: config,
-        "settings.json": json.dumps(settings).encode(),
-    }
+    inside = resources.files(__package__) / "inside"
+    files = {name: (inside / name).read_bytes() for name in (_CONFIG_FILE, _OUTPUT_FILE)}
+    files["settings.json"] = json.dumps(settings).encode()
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         folder = tarfile.TarInfo(CONFIG_DIR.strip("/"))

@@ -113,6 +113,7 @@ def test_the_archive_unpacks_to_the_configuration_and_its_settings(
         assert [(one.name, one.isdir()) for one in tar] == [
             ("repo2dockerspawner", True),
             ("repo2dockerspawner/repo2docker_config.py", False),
+            ("repo2dockerspawner/bounded_output.py", False),
             ("repo2dockerspawner/settings.json", False),
         ]
         files = {one.name: tar.extractfile(one) for one in tar if one.isfile()}
@@ -126,4 +127,5 @@ def test_the_archive_unpacks_to_the_configuration_and_its_settings(
         "providers": list(names),
         "protocols": list(names),
         "clone_depth": clone_depth,
+        "bound_output": True,
     }

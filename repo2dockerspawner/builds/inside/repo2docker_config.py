@@ -3,11 +3,12 @@
 Executed by traitlets under repo2docker's own Python (>= 3.9, repo2docker 2024.7 to now); nothing of
 Repo2DockerSpawner is there. What this build needs stands in ``settings.json`` beside this file::
 
-    {"provider": "git", "clone_depth": 1, "providers": [], "protocols": ["https"]}
+    {"provider": "git", "clone_depth": 1, "providers": [], "protocols": ["https"],
+     "bound_output": true}
 
 ``provider`` and ``clone_depth`` (commits of history, 0 for all of it) as in a build's plan;
 ``providers`` are those among which a DOI's is looked for, ``protocols`` those that git may use
-(all that go over the network where it is missing).
+(all that go over the network where it is missing). With ``bound_output`` the log is bounded.
 """
 
 # ruff: noqa: INP001  a file for another program's loader, not a module of a package
@@ -18,6 +19,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -230,8 +232,19 @@ def providers(settings: dict[str, Any]) -> list[type]:
     return found
 
 
+def bound_output() -> None:
+    """Bound what repo2docker prints; its log goes where this points when it is set up, later."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from bounded_output import bounded  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    sys.stderr = bounded(sys.stderr)
+
+
 try:
-    chosen = providers(json.loads(Path(__file__).with_name("settings.json").read_text()))
+    given = json.loads(Path(__file__).with_name("settings.json").read_text())
+    chosen = providers(given)
+    if given.get("bound_output"):
+        bound_output()
 except Exception as error:
     raise SystemExit(f"repo2dockerspawner: the build's settings can't be read: {error}") from error
 
