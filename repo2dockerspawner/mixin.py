@@ -191,7 +191,7 @@ class Repo2DockerMixin(BuildTraits):
         if resolved.note:
             launch.say(resolved.note, "fetching")
         plan = self._plan(resolved)
-        launch.resolved(f"{plan.title} is what you get.")
+        launch.resolved(f"Found {plan.title}.")
         here = self._shared()
         image = await here.images.find(plan.key, plan.image)
         if image is None:
