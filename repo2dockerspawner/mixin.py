@@ -170,13 +170,15 @@ class Repo2DockerMixin(BuildTraits):
         request = launch_request(self.user_options or {}, self._rules)
         if request.repo is None:
             return
-        limit = self.start_timeout - START_MARGIN
+        # always before JupyterHub's own limit, which has no words for it; a hook may have set
+        # that to anything
+        limit = max(self.start_timeout - START_MARGIN, 0.8 * self.start_timeout)
         try:
             image, spec = await asyncio.wait_for(self._image_of(request.repo, launch), limit)
         except asyncio.TimeoutError as error:
             message = (
-                f"Your server was not ready to start within {limit / 60:.0f} minutes "
-                "(start_timeout), most of it waiting in line. Start again: what is built by "
+                f"Your server was not ready to start within {limit / 60:.0f} minutes, building "
+                "and waiting in line together (start_timeout). Start again: what is built by "
                 "then is used at once."
             )
             raise ImageError(message, reason="start_timeout", status=504) from error

@@ -7,9 +7,9 @@ a restart. Who finds the name taken attaches to it.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,11 @@ from .sweeping import sweep
 
 __all__ = ["ContainerBuilder", "Outcome"]
 
+log = logging.getLogger(__name__)
+
+_NOT_FOUND = 404
 _CONFLICT = 409
+_SERVER_ERROR = 500
 # The output is bounded inside (inside/repo2docker_config.py). This is for what gets past that:
 # a log that is rotated while it is read loses lines (tried on engine 20.10), so it is far above.
 _LOG_CONFIG = {"max-size": "64m", "max-file": "2"}
@@ -40,6 +44,8 @@ _START_GRACE = 30.0
 _END_GRACE = 3
 # Seconds that an engine may take to come back in the middle of a build.
 _PATIENCE = 60
+# Seconds before something that was in the way is looked at again, and at most.
+_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,21 @@ class Outcome:
     interrupted: bool = False
 
 
+class _BrokenError(Exception):
+    """A log's stream has ended, and the log has not."""
+
+
 def _unreachable(error: BaseException) -> bool:
     if isinstance(error, EngineError):
         return error.reason == EngineError.reason
     return isinstance(error, requests.exceptions.ConnectionError)
+
+
+def _passing(error: BaseException) -> bool:
+    """Return whether the same call may do better in a moment."""
+    if isinstance(error, APIError):
+        return (error.status_code or 0) >= _SERVER_ERROR
+    return _unreachable(error) or isinstance(error, requests.exceptions.Timeout)
 
 
 class ContainerBuilder:
@@ -96,7 +113,7 @@ class ContainerBuilder:
         if container is None:
             return Outcome(detached=follower.detached.is_set())
         if follower.cancelled.is_set() and follower.ours:
-            self._remove(container)
+            self._let_go(container)
             return Outcome(ours=True)
         parser = LogParser()
         interrupted = self._read(container, parser, follower)
@@ -104,7 +121,7 @@ class ContainerBuilder:
             return Outcome(ours=follower.ours, detached=True)
         exit_code, out_of_memory = self._ending(container)
         if plan.retention <= 0 or follower.cancelled.is_set():
-            self._remove(container)
+            self._let_go(container)
         return Outcome(
             exit_code, out_of_memory, parser.image, follower.ours, interrupted=interrupted
         )
@@ -119,8 +136,9 @@ class ContainerBuilder:
                 self._start(container, plan, follower)
                 return container
             found = self._inspect(plan)
-            if found is None:
-                continue  # it went away in between
+            if found is None:  # it went away in between, or is just going
+                follower.cancelled.wait(_PAUSE)
+                continue
             state = found["State"]["Status"]
             if state in ("running", "paused", "restarting"):
                 follower.emit(
@@ -131,7 +149,7 @@ class ContainerBuilder:
                 # whoever made it is about to start it, or died before that
                 created_since = created_since or time.monotonic()
                 if time.monotonic() - created_since < _START_GRACE:
-                    follower.cancelled.wait(0.1)
+                    follower.cancelled.wait(_PAUSE)
                     continue
             # ended, and no image of it: its result doesn't count
             self._remove(str(found["Id"]))
@@ -158,13 +176,20 @@ class ContainerBuilder:
                 return str(made["Id"])
         return None
 
-    def _patiently(self, function: Any, *, seconds: float = 10, attempts: int = 3) -> Any:
+    def _patiently(
+        self,
+        function: Any,
+        *,
+        seconds: float = 10,
+        attempts: int = 3,
+        again: Callable[[BaseException], bool] = _unreachable,
+    ) -> Any:
         """Call the engine, and again where it can't be reached, for a while."""
         stop = stop_after_attempt(attempts) | stop_after_delay(seconds)
         retrying = Retrying(
             stop=stop,
             wait=wait_exponential(multiplier=0.2, max=2),
-            retry=retry_if_exception(_unreachable),
+            retry=retry_if_exception(again),
             reraise=True,
         )
         return retrying(lambda: function(self._engine.client))
@@ -196,7 +221,7 @@ class ContainerBuilder:
             if not follower.cancelled.is_set():
                 client.start(container)
         except BaseException:
-            self._remove(container)
+            self._let_go(container)
             raise
 
     def _inspect(self, plan: BuildPlan) -> dict[str, Any] | None:
@@ -220,71 +245,101 @@ class ContainerBuilder:
     def _read(self, container: str, parser: LogParser, follower: Follower) -> bool:
         """Read the log from its start to its end, or until the follower is detached.
 
-        Where the engine goes away in between, the log is read anew from its start and what has
+        Where the connection breaks in between, the log is read anew from its start and what has
         been read is passed over, byte by byte: nothing is lost, nothing doubled.
 
         Returns:
-            Whether the engine went away in between.
+            Whether the connection broke in between.
         """
         seen = 0
+        pause = 0.0
         interrupted = False
         while True:
-            for chunk in self._chunks(container, follower, seen):
-                seen += len(chunk)
-                _tell(parser.feed(chunk), follower)
-            if follower.detached.is_set() or not self._still_runs(container):
+            before = seen
+            whole = True
+            try:
+                for chunk in self._chunks(container, follower, seen):
+                    seen += len(chunk)
+                    _tell(parser.feed(chunk), follower)
+            except _BrokenError:
+                whole = False
+            if follower.detached.is_set() or (whole and not self._still_runs(container)):
                 break
             if not interrupted:
-                text = "The Docker engine was away; reading on."
+                text = "The connection to the Docker engine was lost; reading on."
                 follower.emit(Event(text, parser.progress, "fetching"))
             interrupted = True
+            pause = _PAUSE if seen > before else min(2 * pause + _PAUSE, _LONGEST_PAUSE)
+            follower.detached.wait(pause)
         _tell(parser.close(), follower)
         return interrupted
 
     def _chunks(self, container: str, follower: Follower, skip: int) -> Iterator[bytes]:
+        """Yield the log beyond its first ``skip`` bytes.
+
+        Raises:
+            _BrokenError: the connection ended before the log did.
+        """
         try:
             stream = self._patiently(
                 lambda client: client.logs(container, stream=True, follow=True),
                 seconds=_PATIENCE,
                 attempts=_PATIENCE,
             )
-        except NotFound:
-            return
+        except APIError as error:
+            if error.status_code in (_NOT_FOUND, _CONFLICT):  # gone, or just going
+                return
+            raise
         follower.opened(stream)
         try:
-            for chunk in stream:
+            # docker-py's own stream ends in the same way at the log's end and at a broken
+            # connection's; the one inside it does not
+            for chunk in getattr(stream, "_stream", stream):
                 if skip < len(chunk):
                     yield chunk[skip:]
                 skip = max(0, skip - len(chunk))
-        except Exception:
+        except Exception as error:
             # closing the stream from the loop's thread ends the reading with whatever error the
-            # half-read response makes of it; so does an engine that goes
-            if not (follower.detached.is_set() or self._still_runs(container)):
-                raise
+            # half-read response makes of it
+            if not follower.detached.is_set():
+                raise _BrokenError from error
 
     def _still_runs(self, container: str) -> bool:
         """Return whether a container whose log has ended goes on nevertheless."""
+
+        def ends(client: Any) -> bool:
+            try:
+                client.wait(container, timeout=_END_GRACE)
+            except requests.exceptions.RequestException as error:
+                # as a ConnectionError where the engine had begun to answer
+                if "timed out" in str(error).lower():
+                    return False
+                raise
+            return True
+
         try:
-            self._patiently(
-                lambda client: client.wait(container, timeout=_END_GRACE),
-                seconds=_PATIENCE,
-                attempts=_PATIENCE,
-            )
+            return not self._patiently(ends, seconds=_PATIENCE, attempts=_PATIENCE)
         except NotFound:
             return False
-        except requests.exceptions.RequestException as error:
-            if "timed out" in str(error).lower():
-                return True
-            raise
-        return False
 
     def _ending(self, container: str) -> tuple[int | None, bool]:
         """Return exit code and whether memory ran out; (None, False) where it is gone."""
         try:
-            state = self._engine.client.inspect_container(container)["State"]
+            found = self._patiently(
+                lambda client: client.inspect_container(container),
+                seconds=_PATIENCE,
+                attempts=_PATIENCE,
+            )
         except NotFound:
             return None, False
-        return int(state["ExitCode"]), bool(state.get("OOMKilled"))
+        return int(found["State"]["ExitCode"]), bool(found["State"].get("OOMKilled"))
+
+    def _let_go(self, container: str) -> None:
+        """Remove a container; where that fails, a sweep does it, and no build fails for it."""
+        try:
+            self._remove(container)
+        except (APIError, EngineError, requests.exceptions.RequestException) as error:
+            log.warning("The build container %s can't be removed now: %s", container[:12], error)
 
     def _remove(self, container: str) -> None:
         """Remove a container, running or not; one that is gone or going is as good."""
@@ -302,14 +357,20 @@ class ContainerBuilder:
         """End the build's container soon; who follows it sees its end and removes it."""
 
         def kill(client: Any) -> None:
-            with contextlib.suppress(NotFound):
-                try:
-                    client.kill(plan.container)
-                except APIError as error:
-                    if error.status_code != _CONFLICT:  # it isn't running (any more)
-                        raise
+            try:
+                client.kill(plan.container)
+            except APIError as error:
+                # it isn't there, or isn't running (any more)
+                if error.status_code not in (_NOT_FOUND, _CONFLICT):
+                    raise
 
-        self._engine.submit(kill)
+        def patiently(_: Any) -> None:
+            try:
+                self._patiently(kill, seconds=_PATIENCE, attempts=_PATIENCE, again=_passing)
+            except (APIError, EngineError, requests.exceptions.RequestException) as error:
+                log.warning("The build of %s can't be ended: %s", plan.title, error)
+
+        self._engine.submit(patiently)
 
     async def sweep(self, followed: Collection[str]) -> list[str]:
         """Remove build containers whose time is over, of whichever process; see `sweeping`.

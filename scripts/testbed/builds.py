@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from repo2dockerspawner.builds.container import ContainerBuilder
 from repo2dockerspawner.builds.events import Event
 from repo2dockerspawner.builds.plan import BuildPlan
 from repo2dockerspawner.builds.pool import BuildPool
@@ -56,6 +55,7 @@ class Bench:
             build_image=build_image,
             protocols=("http",),
             timeout=90,
+            retention=0,
             title="a repository",
         )
 

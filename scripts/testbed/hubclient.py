@@ -115,6 +115,12 @@ def _words(element: Tag) -> str:
     return " ".join(element.get_text(" ").split())
 
 
+def _as_browsers_read(answer: requests.Response, *_: Any, **__: Any) -> None:
+    """The hub's pages say their encoding in a meta tag alone, which requests does not look for."""
+    if "charset" not in answer.headers.get("Content-Type", ""):
+        answer.encoding = "utf-8"
+
+
 class HubClient:
     """One person's browser on one hub.
 
@@ -131,6 +137,7 @@ class HubClient:
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url.rstrip("/") + "/"
         self.session = requests.Session()
+        self.session.hooks["response"] = [_as_browsers_read]
         self.username = ""
 
     def __enter__(self) -> Self:

@@ -13,8 +13,9 @@ from testbed.names import LABEL_PREFIX
 
 __all__ = [
     "build_containers",
-    "built_images",
     "builds_begun",
+    "builds_going_on",
+    "built_images",
     "server_container",
     "wait_until_gone",
 ]
@@ -36,33 +37,43 @@ def builds_begun(engine: docker.DockerClient, url: str, since: float) -> int:
         filters={"type": "container", "event": "create", "label": _KEY},
         decode=True,
     )
-    return sum(url in _repo(event["Actor"]["Attributes"]) for event in told)
+    about = [event["Actor"]["Attributes"] for event in told]
+    # servers and trial runs of an image have its labels too
+    return sum(_is_build(one["name"]) and url in _repo(one) for one in about)
 
 
 def build_containers(engine: docker.DockerClient, url: str) -> list[dict[str, Any]]:
     """The engine's list entries of a repository's build containers, whatever their state."""
     found = engine.api.containers(all=True, filters={"label": _KEY})
-    # a server's container has its image's labels
     return [
         entry
         for entry in found
-        if url in _repo(entry["Labels"]) and "r2d-build-" in entry["Names"][0]
+        if _is_build(entry["Names"][0].lstrip("/")) and url in _repo(entry["Labels"])
     ]
 
 
+def builds_going_on(engine: docker.DockerClient, url: str) -> list[str]:
+    """The states of a repository's build containers that run or wait to be started.
+
+    One that has ended may be kept for a while, since it is the build's log.
+    """
+    states = [str(entry["State"]) for entry in build_containers(engine, url)]
+    return [state for state in states if state not in {"exited", "dead", "removing"}]
+
+
 def wait_until_gone(engine: docker.DockerClient, url: str, seconds: float = 3) -> float:
-    """Wait until a repository has no build container.
+    """Wait until no build of a repository goes on.
 
     Returns:
         How long it took, in seconds.
 
     Raises:
-        TimeoutError: it still has one.
+        TimeoutError: one still does.
     """
     started = time.monotonic()
-    while left := build_containers(engine, url):
+    while left := builds_going_on(engine, url):
         if time.monotonic() - started > seconds:
-            raise TimeoutError(f"{left[0]['Names'][0]} is still there ({left[0]['Status']}).")
+            raise TimeoutError(f"The build of {url} goes on ({left[0]}).")
         time.sleep(0.05)
     return time.monotonic() - started
 
@@ -82,6 +93,10 @@ def server_container(
         if f"JUPYTERHUB_USER={username}" in found["Config"]["Env"]:
             return found
     return None
+
+
+def _is_build(name: str) -> bool:
+    return name.startswith("r2d-build-")
 
 
 def _repo(labels: dict[str, str]) -> str:

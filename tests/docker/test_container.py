@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import docker
 import pytest
+from testbed.builds import Bench, until
+from testbed.names import BASE_IMAGE, REPO2DOCKER_IMAGES, SINGLEUSER_IMAGE
 
 from repo2dockerspawner.builds.container import ContainerBuilder
 from repo2dockerspawner.builds.pool import BuildPool
 from repo2dockerspawner.errors import BuildError, EngineError, ImageError
 from repo2dockerspawner.images import Image, Images
 from repo2dockerspawner.keys import read_labels
-from testbed.builds import Bench, until
-from testbed.names import BASE_IMAGE, REPO2DOCKER_IMAGES, SINGLEUSER_IMAGE
 
 
 def unique() -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
+import docker
+import docker.errors
+import jupyterhub
 import pytest
-from testbed import names
+from testbed import engine, names
+from testbed.gitserver import Content, GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
-
-MakeHub = Callable[..., HubProcess]
-LogIn = Callable[..., HubClient]
+from testbed.kinds import LogIn, MakeHub, MakeRepo
+from testbed.recipes import Repository, dockerfile, make_repository
+from testbed.watch import build_containers, built_images, wait_until_gone
 
 _CONFIG = f"""
 c.Repo2DockerSpawner.build_image = {names.REPO2DOCKER_IMAGE!r}
@@ -85,3 +90,52 @@ def log_in(request: pytest.FixtureRequest) -> Iterator[LogIn]:
 def client(log_in: LogIn) -> HubClient:
     """The browser of a person that nobody else is, logged in to the module's hub."""
     return log_in()
+
+
+# --- repositories, and what they leave on the engine
+
+
+@pytest.fixture(scope="session")
+def base_image() -> str:
+    """The single-user image that fits the JupyterHub under test."""
+    fits = {5: names.SINGLEUSER_HUB5_IMAGE}
+    return fits.get(jupyterhub.version_info[0], names.SINGLEUSER_IMAGE)
+
+
+@pytest.fixture(scope="session")
+def make_repo(git_server: GitServer, base_image: str) -> MakeRepo:
+    """Makes repositories that nobody has built: files, and lines of the usual Dockerfile."""
+
+    def make(
+        files: Mapping[str, Content] | None = None, *lines: str, name: str = ""
+    ) -> Repository:
+        content = {"Dockerfile": dockerfile(base_image, *lines), **(files or {})}
+        return make_repository(git_server, content, name=name)
+
+    return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_builds_left(docker_client: docker.DockerClient, git_server: GitServer) -> Iterator[None]:
+    """What was built from this run's git server can't be of use to anybody afterwards."""
+    yield
+    ours = f":{git_server.port}/"
+    engine.remove_containers(
+        docker_client, [entry["Id"] for entry in build_containers(docker_client, ours)]
+    )
+    for image in built_images(docker_client, ours):
+        with contextlib.suppress(docker.errors.APIError):
+            docker_client.api.remove_image(image["Id"], force=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(docker_client: docker.DockerClient, git_server: GitServer) -> Iterator[None]:
+    """After a test no build of its repositories may go on; those of other runs are not ours."""
+    yield
+    ours = f":{git_server.port}/"
+    try:
+        wait_until_gone(docker_client, ours, 5)
+    except TimeoutError as error:
+        left = [entry["Id"] for entry in build_containers(docker_client, ours)]
+        engine.remove_containers(docker_client, left)
+        pytest.fail(f"The test left builds: {error}", pytrace=False)
