@@ -352,13 +352,13 @@ def test_a_pattern_takes_no_time_on_a_hostile_line(name: str, pattern: re.Patter
     for line in hostile(pattern):
         shown = diagnosis._shortened(line)
         best = min(_seconds(pattern, shown) for _ in range(3))
-        assert best < 0.005, line[:80]
+        assert best < 0.02, line[:80]  # backtracking would take seconds
 
 
 def _seconds(pattern: re.Pattern[str], line: str) -> float:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     pattern.search(line)
-    return time.perf_counter() - begun
+    return time.thread_time() - begun
 
 
 @pytest.mark.parametrize(
@@ -368,10 +368,10 @@ def test_a_hostile_log_does_not_hold_up_the_event_loop(seed: str) -> None:
     log = ["Step 1/2 : RUN x", *[(seed * 4096)[:4096]] * 400]
     spent = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = time.thread_time()
         diagnose(Outcome(1), PLAN, log)
-        spent.append(time.perf_counter() - begun)
-    assert min(spent) < 0.025
+        spent.append(time.thread_time() - begun)
+    assert min(spent) < 0.1  # backtracking would take seconds
 
 
 # -- how a container ended -----------------------------------------------------------------
