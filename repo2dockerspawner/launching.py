@@ -61,6 +61,7 @@ class Launch:
         ``message`` is text. ``html_message`` is there for what a build printed, escaped, in a
         template of ours, because JupyterHub's page would run its lines together.
         """
+        first = True
         async for event in self._log.follow():
             message: dict[str, Any] = {
                 "progress": int(event.progress * 100),
@@ -70,6 +71,7 @@ class Launch:
             if event.is_log:
                 earlier, newline, last = event.text.rpartition("\n")
                 message["html_message"] = render(
-                    "log_lines.html", earlier=earlier + newline, last=last
+                    "log_lines.html", earlier=earlier + newline, last=last, first=first
                 )
+                first = False
             yield message

@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 
 _NOT_FOUND = 404
 _CONFLICT = 409
+# What the engine answers about a container that is gone, or just going.
+_GONE = (_NOT_FOUND, _CONFLICT)
+# Times that a container is made anew that somebody removes before it is started.
+_STARTS = 5
 _SERVER_ERROR = 500
 # The output is bounded inside (inside/repo2docker_config.py). This is for what gets past that:
 # a log that is rotated while it is read loses lines (tried on engine 20.10), so it is far above.
@@ -129,11 +133,21 @@ class ContainerBuilder:
     def _take(self, plan: BuildPlan, follower: Follower) -> str | None:
         """Return the id of the running build container, ours or another's; None if stopped."""
         created_since: float | None = None
+        removed = 0
         while not follower.stopped:
             container = self._create(plan, follower)
             if container is not None:
                 follower.ours = True
-                self._start(container, plan, follower)
+                try:
+                    self._start(container, plan, follower)
+                except APIError as error:
+                    # removed before its start, as an administrator's prune does; but a network
+                    # that isn't there looks the same
+                    removed += 1
+                    if error.status_code not in _GONE or removed == _STARTS:
+                        raise
+                    follower.ours = False
+                    continue
                 return container
             found = self._inspect(plan)
             if found is None:  # it went away in between, or is just going
@@ -287,7 +301,7 @@ class ContainerBuilder:
                 attempts=_PATIENCE,
             )
         except APIError as error:
-            if error.status_code in (_NOT_FOUND, _CONFLICT):  # gone, or just going
+            if error.status_code in _GONE:
                 return
             raise
         follower.opened(stream)
@@ -361,7 +375,7 @@ class ContainerBuilder:
                 client.kill(plan.container)
             except APIError as error:
                 # it isn't there, or isn't running (any more)
-                if error.status_code not in (_NOT_FOUND, _CONFLICT):
+                if error.status_code not in _GONE:
                     raise
 
         def patiently(_: Any) -> None:

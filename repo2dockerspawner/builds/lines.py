@@ -92,6 +92,7 @@ class LineAssembler:
         """``limit`` is in characters."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._line = _LineBuilder(limit)
+        self._limit = limit
 
     @property
     def open(self) -> bool:
@@ -115,6 +116,10 @@ class LineAssembler:
         *ended, rest = text.split("\n")
         lines = []
         for part in ended:
+            # nearly every line: whole, and with nothing in it that needs care
+            if not self._line.begun and len(part) <= self._limit and part.isprintable():
+                lines.append(Line(part))
+                continue
             self._line.add(part)
             lines.append(self._line.finish())
         self._line.add(rest)
@@ -126,6 +131,10 @@ def clean(text: str, limit: int = LINE_LIMIT) -> Line:
 
     A `Line` is cut anew, and stays ``overwritten``.
     """
+    if isinstance(text, Line) and not text.cut and len(text) <= limit:
+        return text
+    if len(text) <= limit and text.isprintable():
+        return Line(text)
     builder = _LineBuilder(limit)
     if isinstance(text, Line):
         builder.overwritten = text.overwritten

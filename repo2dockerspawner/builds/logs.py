@@ -125,7 +125,7 @@ class LogParser:
             events += self._flush()
             self._message_phase = phase
         self._enter(phase)
-        if not self._failed and not _EXPECTED.search(traceback):
+        if traceback and not self._failed and not _EXPECTED.search(traceback):
             shown = LineAssembler()
             for line in [*shown.feed_text(traceback), *shown.close()]:
                 events += self._show(line)

@@ -89,8 +89,11 @@ class BuildPool:
         self._executor = ThreadPoolExecutor(self.limit, thread_name_prefix="r2d-build")
         self._builds: dict[str, Build] = {}
         self._queue: list[Build] = []
+        # when each user who has something here was last given a place
+        self._served: dict[str, float] = {}
         self._running: dict[Build, Follower] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._last_resorts: dict[Build, asyncio.TimerHandle] = {}
         self.detached = False
         # cancelled with all other tasks when the hub shuts down, and by nothing else: so it
         # tells a shutdown from a person's cancelling, which start() can't
@@ -163,7 +166,8 @@ class BuildPool:
             follower.cancel()
             if follower.ours or error is not None:
                 self._builder.kill(build.plan)
-                asyncio.get_running_loop().call_later(_KILL_GRACE, follower.detach)
+                loop = asyncio.get_running_loop()
+                self._last_resorts[build] = loop.call_later(_KILL_GRACE, follower.detach)
             else:
                 follower.detach()
         if error is None:
@@ -179,13 +183,17 @@ class BuildPool:
     # -- the queue -------------------------------------------------------------------------
 
     def _in_turn(self) -> list[Build]:
-        """Return those in line in their order: each user's first, then their second, and so on."""
+        """Return those in line in their order: each user's first, then their second, and so on.
+
+        Among equals, who has been given a place longest ago comes first: else one user's many
+        would all go before another's first where places are few.
+        """
         taken = Counter(build.user for build in self._running)
-        order: list[tuple[int, int, Build]] = []
+        order: list[tuple[int, float, int, Build]] = []
         for place, build in enumerate(self._queue):
-            order.append((taken[build.user], place, build))
+            order.append((taken[build.user], self._served.get(build.user, 0), place, build))
             taken[build.user] += 1
-        return [build for _, _, build in sorted(order, key=lambda item: item[:2])]
+        return [build for *_, build in sorted(order, key=lambda item: item[:3])]
 
     def _advance(self) -> None:
         """Start what may start, and tell the others their place."""
@@ -196,11 +204,14 @@ class BuildPool:
             if build is None:
                 break
             self._queue.remove(build)
+            self._served[build.user] = time.monotonic()
             follower = Follower(asyncio.get_running_loop(), build.receive)
             self._running[build] = follower
             task = asyncio.get_running_loop().create_task(self._follow(build, follower))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        here = {build.user for build in (*self._queue, *self._running)}
+        self._served = {user: when for user, when in self._served.items() if user in here}
         self._tell_places()
 
     def _tell_places(self) -> None:
@@ -248,6 +259,9 @@ class BuildPool:
             self._leave_place(build)
 
     def _leave_place(self, build: Build) -> None:
+        last_resort = self._last_resorts.pop(build, None)
+        if last_resort is not None:
+            last_resort.cancel()
         self._running.pop(build, None)
         if self._builds.get(build.plan.key) is build:
             del self._builds[build.plan.key]

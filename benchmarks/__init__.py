@@ -1,0 +1,1 @@
+"""What Repo2DockerSpawner costs, measured beside what one would do without it."""
