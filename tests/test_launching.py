@@ -92,9 +92,18 @@ def test_what_a_build_printed_is_text_and_never_html(text: str) -> None:
     (sent,) = read(launch)
     assert sent["message"] == text
     soup = BeautifulSoup(sent["html_message"], "html.parser")
-    (box,) = soup.find_all(True)
-    assert box.name == "pre"
+    assert [tag.name for tag in soup.find_all(True)] == ["style", "pre", "span"]
+    (box,) = soup.find_all("pre")
     assert box.get_text() == text
+
+
+def test_the_style_of_what_a_build_printed_comes_once() -> None:
+    launch = Launch()
+    for text in ("one\ntwo", "three"):
+        launch.forward(Event(text, 0.1, "building", is_log=True))
+    pages = [BeautifulSoup(sent["html_message"], "html.parser") for sent in read(launch)]
+    assert [len(page.find_all("style")) for page in pages] == [1, 0]
+    assert [page.select_one(".repo2docker-earlier").get_text() for page in pages] == ["one\n", ""]
 
 
 async def test_all_pages_are_sent_the_same_whenever_they_come() -> None:

@@ -124,7 +124,8 @@ class ContainerBuilder:
         if follower.detached.is_set():
             return Outcome(ours=follower.ours, detached=True)
         exit_code, out_of_memory = self._ending(container)
-        if plan.retention <= 0 or follower.cancelled.is_set():
+        # who only reads along leaves it to its maker, who might not have seen yet how it ended
+        if (plan.retention <= 0 and follower.ours) or follower.cancelled.is_set():
             self._let_go(container)
         return Outcome(
             exit_code, out_of_memory, parser.image, follower.ours, interrupted=interrupted

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from ..errors import BuildCancelledError, BuildError, PolicyError, Repo2DockerError
-from ..images import Images
+from ..images import Image, Images
 from .build import Build
 from .container import Outcome
 from .diagnosis import SIGNALLED, diagnose, fell_silent, timed_out
@@ -234,7 +234,7 @@ class BuildPool:
             build.move(State.FETCHING)
             outcome = await self._run(build, follower)
             why = _why_again(outcome)
-            if why and not build.ended:
+            if why and await self._find(build, outcome) is None and not build.ended:
                 build.say(f"{why}; building anew.")
                 outcome = await self._run(build, follower)
             if not (build.ended or outcome.detached):
@@ -263,10 +263,11 @@ class BuildPool:
         if last_resort is not None:
             last_resort.cancel()
         self._running.pop(build, None)
+        if self.detached:
+            return  # it goes on without us; `close` tells who still waits
         if self._builds.get(build.plan.key) is build:
             del self._builds[build.plan.key]
-        if not self.detached:
-            self._advance()
+        self._advance()
 
     async def _run(self, build: Build, follower: Follower) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -277,18 +278,21 @@ class BuildPool:
 
     async def _judge(self, build: Build, outcome: Outcome) -> None:
         """Decide by the engine, not by the log, whether there is an image."""
-        plan = build.plan
+        image = await self._find(build, outcome)
+        if build.ended:
+            return
+        if image is not None:
+            build.succeed(image.name)
+            self._tally.ended(build, "done")
+            return
+        self._fail(build, diagnose(outcome, build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
+
+    async def _find(self, build: Build, outcome: Outcome) -> Image | None:
         # a container that somebody else has removed already tells nothing, its image does
-        if outcome.exit_code in (0, None):
-            names = [plan.image, *([outcome.image] if outcome.image else [])]
-            image = await self._images.find(plan.key, *names)
-            if build.ended:
-                return
-            if image is not None:
-                build.succeed(image.name)
-                self._tally.ended(build, "done")
-                return
-        self._fail(build, diagnose(outcome, plan, build.log.last_lines(_DIAGNOSIS_LINES)))
+        if outcome.exit_code not in (0, None):
+            return None
+        names = [build.plan.image, *([outcome.image] if outcome.image else [])]
+        return await self._images.find(build.plan.key, *names)
 
     def _expire(self, build: Build) -> None:
         if not build.ended:
@@ -330,16 +334,21 @@ class BuildPool:
         self._keeper.cancel()
         await asyncio.gather(self._keeper, *self._tasks, return_exceptions=True)
         for build in list(self._builds.values()):
+            if build.ended:
+                continue
             message = "This process ends; the build goes on without it. Ask for it again."
             self._fail(build, BuildError(message, reason="detached", status=503))
 
 
 def _why_again(outcome: Outcome) -> str:
     """Return why a build that ended so is worth a second try, which is not its own fault."""
-    if outcome.exit_code is None or outcome.exit_code == 0 or outcome.out_of_memory:
+    if outcome.detached or outcome.exit_code == 0 or outcome.out_of_memory:
         return ""
+    if outcome.exit_code is None:
+        # whose waiters have all left removes the container, maybe before we saw how it ended
+        return "" if outcome.ours else "The build was removed by somebody else"
     if outcome.interrupted:
-        return "The Docker engine was restarted in the middle of the build"
+        return "The connection to the Docker engine was lost in the middle of the build"
     if outcome.exit_code > SIGNALLED and not outcome.ours:
         return "The build was ended by somebody else"
     return ""

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from ..engine import APIError, NotFound
+from ..engine import APIError
 from ..errors import Repo2DockerError
 from ..keys import LABEL_PREFIX, container_name
 from .plan import RETENTION_LABEL, TIMEOUT_LABEL
@@ -68,7 +68,7 @@ def sweep(client: Any, followed: frozenset[str]) -> list[str]:
     """
     removed = []
     for found in client.containers(all=True, filters={"label": LABEL_PREFIX + "key"}):
-        name = found["Names"][0].lstrip("/")
+        name = _name(found)
         labels = found["Labels"]
         if name != container_name(labels[LABEL_PREFIX + "key"]) or name in followed:
             continue
@@ -76,17 +76,22 @@ def sweep(client: Any, followed: frozenset[str]) -> list[str]:
             removed.append(name)
     old = time.time() - _UNSTARTED
     removed += [
-        found["Names"][0].lstrip("/")
+        _name(found)
         for found in client.containers(all=True, filters={"label": _PROBE_LABEL})
         if found["Created"] < old and _remove(client, found["Id"])
     ]
     return removed
 
 
+def _name(found: dict[str, Any]) -> str:
+    """Return a container's name, ``""`` where it is just losing it."""
+    return str((found["Names"] or [""])[0]).lstrip("/")
+
+
 def _is_over(client: Any, container: str, labels: dict[str, str]) -> bool:
     try:
         info = client.inspect_container(container)
-    except NotFound:
+    except APIError:  # gone or going, or for the next time
         return False
     state = info["State"]
     if state["Status"] == "created":

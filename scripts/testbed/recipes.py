@@ -29,11 +29,15 @@ class Repository:
 def dockerfile(base: str, *lines: str) -> str:
     """A Dockerfile that puts the repository's files into jovyan's home.
 
+    Its steps are run each time: no engine has them in its cache.
+
     Args:
         base: an image that has such a user, as the test bed's single-user images have.
         lines: instructions before the files are copied.
     """
-    return "\n".join([f"FROM {base}", *lines, "COPY --chown=1000:1000 . /home/jovyan/", ""])
+    never_cached = f"ARG NEVER_CACHED={secrets.token_hex(8)}"
+    copy = "COPY --chown=1000:1000 . /home/jovyan/"
+    return "\n".join([f"FROM {base}", never_cached, *lines, copy, ""])
 
 
 def fake_server(base: str, script: str) -> dict[str, Content]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 from urllib.parse import unquote
 
 import docker
+import docker.errors
 
+from testbed import engine
 from testbed.hub import HubProcess
 from testbed.names import LABEL_PREFIX
 
@@ -16,6 +19,7 @@ __all__ = [
     "builds_begun",
     "builds_going_on",
     "built_images",
+    "remove_builds",
     "server_container",
     "wait_until_gone",
 ]
@@ -23,15 +27,16 @@ __all__ = [
 _KEY, _REPO = f"{LABEL_PREFIX}key", f"{LABEL_PREFIX}repo"
 
 
-def builds_begun(engine: docker.DockerClient, url: str, since: float) -> int:
+def builds_begun(client: docker.DockerClient, url: str, since: float) -> int:
     """How many build containers the engine has created for a repository.
 
     Args:
-        engine: where.
+        client: of the engine.
         url: the repository's; any part of it will do.
         since: seconds since 1970.
     """
-    told = engine.api.events(
+    # the engine takes fractions of a second, docker-py's hints know of whole ones alone
+    told = client.api.events(  # type: ignore[call-overload]
         since=f"{since:.6f}",
         until=f"{time.time():.6f}",
         filters={"type": "container", "event": "create", "label": _KEY},
@@ -42,9 +47,9 @@ def builds_begun(engine: docker.DockerClient, url: str, since: float) -> int:
     return sum(_is_build(one["name"]) and url in _repo(one) for one in about)
 
 
-def build_containers(engine: docker.DockerClient, url: str) -> list[dict[str, Any]]:
+def build_containers(client: docker.DockerClient, url: str) -> list[dict[str, Any]]:
     """The engine's list entries of a repository's build containers, whatever their state."""
-    found = engine.api.containers(all=True, filters={"label": _KEY})
+    found = client.api.containers(all=True, filters={"label": _KEY})
     return [
         entry
         for entry in found
@@ -52,16 +57,16 @@ def build_containers(engine: docker.DockerClient, url: str) -> list[dict[str, An
     ]
 
 
-def builds_going_on(engine: docker.DockerClient, url: str) -> list[str]:
+def builds_going_on(client: docker.DockerClient, url: str) -> list[str]:
     """The states of a repository's build containers that run or wait to be started.
 
     One that has ended may be kept for a while, since it is the build's log.
     """
-    states = [str(entry["State"]) for entry in build_containers(engine, url)]
+    states = [str(entry["State"]) for entry in build_containers(client, url)]
     return [state for state in states if state not in {"exited", "dead", "removing"}]
 
 
-def wait_until_gone(engine: docker.DockerClient, url: str, seconds: float = 3) -> float:
+def wait_until_gone(client: docker.DockerClient, url: str, seconds: float = 3) -> float:
     """Wait until no build of a repository goes on.
 
     Returns:
@@ -71,25 +76,39 @@ def wait_until_gone(engine: docker.DockerClient, url: str, seconds: float = 3) -
         TimeoutError: one still does.
     """
     started = time.monotonic()
-    while left := builds_going_on(engine, url):
+    while left := builds_going_on(client, url):
         if time.monotonic() - started > seconds:
             raise TimeoutError(f"The build of {url} goes on ({left[0]}).")
         time.sleep(0.05)
     return time.monotonic() - started
 
 
-def built_images(engine: docker.DockerClient, url: str) -> list[dict[str, Any]]:
+def built_images(client: docker.DockerClient, url: str) -> list[dict[str, Any]]:
     """The engine's list entries of a repository's images. ``url`` as in :func:`builds_begun`."""
-    found = engine.api.images(filters={"label": _KEY})
+    found = client.api.images(filters={"label": _KEY})
     return [entry for entry in found if url in _repo(entry["Labels"] or {})]
 
 
+def remove_builds(client: docker.DockerClient, url: str) -> None:
+    """Remove what a repository's builds have left: containers, running or not, and images.
+
+    Args:
+        client: of the engine.
+        url: the repository's; any part of it will do.
+    """
+    engine.remove_containers(client, [entry["Id"] for entry in build_containers(client, url)])
+    for image in built_images(client, url):
+        # somebody else's container may be of it
+        with contextlib.suppress(docker.errors.APIError):
+            client.api.remove_image(image["Id"], force=True)
+
+
 def server_container(
-    engine: docker.DockerClient, hub: HubProcess, username: str
+    client: docker.DockerClient, hub: HubProcess, username: str
 ) -> dict[str, Any] | None:
     """What the engine says of a person's (only) container, or ``None``."""
-    for entry in hub.servers(engine):
-        found: dict[str, Any] = engine.api.inspect_container(entry["Id"])
+    for entry in hub.servers(client):
+        found: dict[str, Any] = client.api.inspect_container(entry["Id"])
         if f"JUPYTERHUB_USER={username}" in found["Config"]["Env"]:
             return found
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from repo2dockerspawner.builds.follower import Follower
 from repo2dockerspawner.builds.plan import BuildPlan
 from repo2dockerspawner.builds.pool import BuildPool, default_limit
 from repo2dockerspawner.builds.state import State
-from repo2dockerspawner.errors import BuildCancelledError, BuildError, EngineError
+from repo2dockerspawner.errors import BuildCancelledError, BuildError, EngineError, PolicyError
 from repo2dockerspawner.images import Image
 
 GRACE = 0.05
@@ -464,7 +465,7 @@ async def test_the_time_in_line_does_not_count(house: House) -> None:
         pytest.param(Outcome(0), ["r2d-a"], "", id="well"),
         pytest.param(Outcome(0, image="other"), ["other"], "", id="by another name"),
         pytest.param(Outcome(None), ["r2d-a"], "", id="gone, but the image is there"),
-        pytest.param(Outcome(None), [], "build_lost", id="gone"),
+        pytest.param(Outcome(None, ours=True), [], "build_lost", id="gone"),
         pytest.param(Outcome(1), ["r2d-a"], "build_failed", id="failed, an old image there"),
         pytest.param(Outcome(137, ours=True), [], "build_killed", id="killed"),
         pytest.param(
@@ -536,6 +537,19 @@ async def test_another_processs_build_that_is_killed_there_is_built_anew_here(
     house.succeed("a")
     assert await asyncio.wait_for(build.result(), 2) == "r2d-a"
     assert house.builder.most["a"] == 1
+
+
+async def test_another_processs_build_that_is_removed_there_is_built_anew_here(
+    house: House,
+) -> None:
+    house.builder.ours = False
+    build = house.join("a")
+    await house.started("a")
+    house.builder.ours = True
+    house.builder.of("a").end(Outcome(None, ours=False))
+    await until(lambda: len(house.builder.runs) == 2)
+    house.succeed("a")
+    assert await asyncio.wait_for(build.result(), 2) == "r2d-a"
 
 
 async def test_a_build_that_is_killed_elsewhere_again_and_again_fails(house: House) -> None:
@@ -639,3 +653,227 @@ async def test_closing_leaves_neither_task_nor_thread() -> None:
     await until(lambda: not build_threads(), within=1)
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(house.pool.close(), 1)  # again: nothing more to do
+
+
+# -- limits of a user, silence, counts ---------------------------------------------------------
+
+
+@pytest.fixture
+async def one_place(grace: None, no_threads_left: None) -> AsyncIterator[House]:
+    made = House(limit=1)
+    yield made
+    await asyncio.wait_for(made.pool.close(), 2)
+
+
+async def test_with_one_place_a_first_build_goes_before_anothers_second(one_place: House) -> None:
+    """Also when the other's have all been in line for longer, and none of them runs."""
+    for digit in "abcd":
+        one_place.join(digit, user="ann")
+    bob, cid = one_place.join("0", user="bob"), one_place.join("1", user="cid")
+    assert said(bob)[-1] == "1st in line; 1 build is running."
+    assert said(cid)[-1] == "2nd in line; 1 build is running."
+    order = []
+    for _ in range(6):
+        await until(lambda: one_place.builder.active)
+        (digit,) = one_place.builder.active
+        order.append(digit)
+        one_place.succeed(digit)
+        await until(lambda digit=digit: digit not in one_place.builder.active)
+    assert order == ["a", "0", "1", "b", "c", "d"]
+    assert said(bob)[1] == "The image r2d-0 is ready.", "no place was told again"
+    await until(lambda: not one_place.pool._running)
+    one_place.pool._advance()
+    assert not one_place.pool._served, "nobody is remembered for ever"
+
+
+async def test_the_last_one_served_is_the_last_of_their_equals(one_place: House) -> None:
+    one_place.join("a", user="ann")
+    users = {"b": "bob", "c": "ann", "d": "cid"}
+    builds = {digit: one_place.join(digit, user=user) for digit, user in users.items()}
+    one_place.join("e", user="ann")
+    await one_place.started("a")
+    one_place.succeed("a")
+    await one_place.started("b")
+    assert said(builds["d"])[-1] == "1st in line; 1 build is running."
+    assert said(builds["c"])[-1] == "2nd in line; 1 build is running."
+
+
+@pytest.fixture
+async def two_each(grace: None, no_threads_left: None) -> AsyncIterator[House]:
+    made = House(limit=1)
+    made.pool._per_user = 2
+    yield made
+    await asyncio.wait_for(made.pool.close(), 2)
+
+
+async def test_a_user_may_have_so_many_builds_under_way_and_no_more(two_each: House) -> None:
+    for digit in "ab":
+        two_each.join(digit, user="ann")
+    with pytest.raises(PolicyError) as raised:
+        two_each.join("c", user="ann")
+    assert (raised.value.reason, raised.value.status) == ("builds_per_user", 429)
+    assert "You have 2 builds under way" in raised.value.message
+    assert "c" not in [build.plan.key[0] for build in two_each.pool._queue]
+    assert two_each.pool.statistics().queued == 1
+
+
+async def test_the_limit_is_each_users_own_and_not_for_joining(two_each: House) -> None:
+    first = two_each.join("a", user="ann")
+    for digit in "bc":
+        two_each.join(digit, user="bob")
+    two_each.join("d", user="ann")
+    # what is under way anyway costs nothing more
+    assert two_each.join("a", user="bob") is first
+
+
+async def test_a_build_that_has_ended_counts_no_more(two_each: House) -> None:
+    builds = [two_each.join(digit, user="ann") for digit in "ab"]
+    two_each.pool.cancel(builds[1])
+    two_each.join("c", user="ann")
+    await two_each.started("a")
+    two_each.succeed("a")
+    await builds[0].result()
+    await until(lambda: not two_each.pool._running or "a" not in two_each.builder.active)
+    two_each.join("d", user="ann")
+
+
+def silent(digit: str, idle: float) -> BuildPlan:
+    return dataclasses.replace(plan(digit), idle_timeout=idle)
+
+
+async def test_a_build_that_says_nothing_for_too_long_is_ended(house: House) -> None:
+    build = house.pool.join(silent("a", 0.15), "ann")
+    began = time.monotonic()
+    with pytest.raises(BuildError) as raised:
+        await asyncio.wait_for(build.result(), 2)
+    assert 0.15 <= time.monotonic() - began < 1
+    assert raised.value.reason == "build_idle_timeout"
+    assert "build_idle_timeout" in raised.value.message
+    assert house.builder.killed == ["a"]
+    await house.started()
+
+
+async def test_each_line_gives_a_build_its_time_again(house: House) -> None:
+    build = house.pool.join(silent("a", 0.3), "ann")
+    await house.started("a")
+    follower = house.builder.of("a").follower
+    for number in range(8):
+        follower.emit(Event(f"line {number}", 0, "building", is_log=True))
+        await asyncio.sleep(0.1)
+    assert not build.ended
+    house.succeed("a")
+    assert await build.result() == "r2d-a"
+
+
+async def test_the_silence_in_line_does_not_count(one_place: House) -> None:
+    one_place.join("a")
+    waiting = one_place.pool.join(silent("b", 0.1), "bob")
+    await asyncio.sleep(0.25)
+    assert not waiting.ended
+    one_place.succeed("a")
+    await one_place.started("b")
+    one_place.succeed("b")
+    assert await waiting.result() == "r2d-b"
+
+
+async def test_the_counts_tell_what_is_there_and_what_was(house: House) -> None:
+    for digit in "abcd":
+        house.join(digit, user=digit)
+    await house.started("a", "b")
+    counts = house.pool.statistics()
+    assert (counts.limit, counts.running, counts.queued, counts.ended) == (2, 2, 2, {})
+    house.succeed("a")
+    house.builder.of("b").end(Outcome(1, ours=True))
+    await house.started("c", "d")
+    house.pool.cancel(house.pool._builds["c" * 64])
+    house.succeed("d")
+    await until(lambda: not house.pool.statistics().running)
+    counts = house.pool.statistics()
+    assert counts.ended == {"done": 2, "build_failed": 1, "cancelled": 1}
+    assert (counts.running, counts.queued) == (0, 0)
+    assert counts.building_seconds > 0
+    assert counts.waiting_seconds > 0
+
+
+# -- an engine that doesn't do as it is told ---------------------------------------------------
+
+
+async def test_a_kill_that_never_comes_frees_the_place_nevertheless(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_KILL_GRACE", 0.2)
+    monkeypatch.setattr(house.builder, "kill", lambda plan: None)
+    build = house.join("a")
+    await house.started("a")
+    began = time.monotonic()
+    house.pool.cancel(build)
+    assert build.ended, "who waits is told at once"
+    assert house.pool.statistics().running == 1, "the container may still be there"
+    await until(lambda: not house.pool.statistics().running)
+    assert 0.2 <= time.monotonic() - began < 1
+    assert house.builder.of("a").follower.detached.is_set()
+
+
+async def test_a_build_that_the_engine_lost_is_built_once_more(house: House) -> None:
+    build = house.join("a")
+    await house.started("a")
+    house.builder.of("a").end(Outcome(1, ours=True, interrupted=True))
+    await until(lambda: len(house.builder.runs) == 2)
+    assert said(build)[-1] == (
+        "The connection to the Docker engine was lost in the middle of the build; building anew."
+    )
+    house.succeed("a")
+    assert await asyncio.wait_for(build.result(), 2) == "r2d-a"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param(Outcome(0, ours=True, interrupted=True), id="done"),
+        pytest.param(Outcome(137, True, ours=True, interrupted=True), id="out of memory"),
+        pytest.param(Outcome(None, ours=True, interrupted=True), id="removed"),
+    ],
+)
+async def test_what_would_end_the_same_way_is_not_built_again(
+    house: House, outcome: Outcome
+) -> None:
+    build = house.join("a")
+    await house.started("a")
+    house.builder.of("a").end(outcome)
+    with pytest.raises(BuildError):
+        await asyncio.wait_for(build.result(), 2)
+    assert len(house.builder.runs) == 1
+
+
+async def test_it_is_built_twice_and_never_three_times(house: House) -> None:
+    build = house.join("a")
+    for runs in (1, 2):
+        await until(lambda runs=runs: len(house.builder.runs) == runs)
+        await house.started("a")
+        house.builder.of("a").end(Outcome(1, ours=True, interrupted=True))
+    with pytest.raises(BuildError):
+        await asyncio.wait_for(build.result(), 2)
+    assert len(house.builder.runs) == 2
+
+
+# -- after letting go --------------------------------------------------------------------------
+
+
+async def test_who_asks_a_pool_that_has_let_go_is_told_to_come_back(house: House) -> None:
+    house.pool.detach()
+    with pytest.raises(BuildError) as raised:
+        house.join("a")
+    assert (raised.value.reason, raised.value.status) == ("detached", 503)
+    assert not house.pool._builds
+
+
+async def test_who_still_waits_when_a_pool_closes_is_told(house: House) -> None:
+    running, waiting = house.join("a"), [house.join(digit) for digit in "bc"][1]
+    await house.started("a", "b")
+    house.pool.detach()
+    await asyncio.wait_for(house.pool.close(), 2)
+    for build in (running, waiting):
+        with pytest.raises(BuildError) as raised:
+            await asyncio.wait_for(build.result(), 1)
+        assert raised.value.reason == "detached"
+    assert not house.builder.killed

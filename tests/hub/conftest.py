@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import docker
-import docker.errors
 import jupyterhub
 import pytest
-from testbed import engine, names
+from testbed import names
 from testbed.gitserver import Content, GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.recipes import Repository, dockerfile, make_repository
-from testbed.watch import build_containers, built_images, wait_until_gone
+from testbed.watch import remove_builds, wait_until_gone
 
 _CONFIG = f"""
 c.Repo2DockerSpawner.build_image = {names.REPO2DOCKER_IMAGE!r}
@@ -106,9 +104,7 @@ def base_image() -> str:
 def make_repo(git_server: GitServer, base_image: str) -> MakeRepo:
     """Makes repositories that nobody has built: files, and lines of the usual Dockerfile."""
 
-    def make(
-        files: Mapping[str, Content] | None = None, *lines: str, name: str = ""
-    ) -> Repository:
+    def make(files: Mapping[str, Content] | None = None, *lines: str, name: str = "") -> Repository:
         content = {"Dockerfile": dockerfile(base_image, *lines), **(files or {})}
         return make_repository(git_server, content, name=name)
 
@@ -119,13 +115,7 @@ def make_repo(git_server: GitServer, base_image: str) -> MakeRepo:
 def _no_builds_left(docker_client: docker.DockerClient, git_server: GitServer) -> Iterator[None]:
     """What was built from this run's git server can't be of use to anybody afterwards."""
     yield
-    ours = f":{git_server.port}/"
-    engine.remove_containers(
-        docker_client, [entry["Id"] for entry in build_containers(docker_client, ours)]
-    )
-    for image in built_images(docker_client, ours):
-        with contextlib.suppress(docker.errors.APIError):
-            docker_client.api.remove_image(image["Id"], force=True)
+    remove_builds(docker_client, f":{git_server.port}/")
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +126,5 @@ def _nothing_left(docker_client: docker.DockerClient, git_server: GitServer) -> 
     try:
         wait_until_gone(docker_client, ours, 5)
     except TimeoutError as error:
-        left = [entry["Id"] for entry in build_containers(docker_client, ours)]
-        engine.remove_containers(docker_client, left)
+        remove_builds(docker_client, ours)
         pytest.fail(f"The test left builds: {error}", pytrace=False)

@@ -68,9 +68,7 @@ def ls_remote(git_server: GitServer, repo: Repository) -> list[str]:
     """Return the requests that one `git ls-remote` makes."""
     before = len(git_server.requests_of(repo.name))
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    subprocess.run(
-        ["git", "ls-remote", repo.url], check=True, capture_output=True, env=environment
-    )
+    subprocess.run(["git", "ls-remote", repo.url], check=True, capture_output=True, env=environment)
     return git_server.requests_of(repo.name)[before:]
 
 
@@ -275,9 +273,7 @@ def test_an_image_that_is_not_listed_is_refused(
     assert server_container(docker_client, hub, client.username) is None
 
 
-def test_a_repository_and_an_image_is_one_too_many(
-    client: HubClient, make_repo: MakeRepo
-) -> None:
+def test_a_repository_and_an_image_is_one_too_many(client: HubClient, make_repo: MakeRepo) -> None:
     repo = make_repo()
 
     answer = client.spawn_form({"repo": repo.url, "image": "Other"})

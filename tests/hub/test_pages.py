@@ -35,7 +35,7 @@ def log_of(events: list[Event]) -> str:
 
 @pytest.mark.parametrize("prefix", ["opt-", ""], ids=["opt-repo", "repo"])
 @pytest.mark.parametrize("server_name", ["", "lab"], ids=["default server", "named server"])
-def test_a_link_fills_in_the_form_and_starts_nothing(
+def test_a_link_fills_in_the_form_and_starts_nothing(  # noqa: PLR0917 - fixtures
     hub: HubProcess,
     client: HubClient,
     make_repo: MakeRepo,
@@ -116,9 +116,7 @@ def test_lines_come_while_the_build_runs(client: HubClient, make_repo: MakeRepo)
     assert 1.2 < late.arrived - early.arrived < 2.8
 
 
-def test_the_last_lines_before_a_failing_end_all_arrive(
-    log_in: LogIn, make_repo: MakeRepo
-) -> None:
+def test_the_last_lines_before_a_failing_end_all_arrive(log_in: LogIn, make_repo: MakeRepo) -> None:
     repo = make_repo(None, "RUN sleep 2; for i in $(seq 300); do echo line-$i-end; done; exit 3")
     tabs = [log_in("last-lines") for _ in range(2)]
     assert tabs[0].started(tabs[0].spawn_form({"repo": repo.url}))
@@ -128,7 +126,8 @@ def test_the_last_lines_before_a_failing_end_all_arrive(
 
     assert seen[0] == seen[1]
     assert seen[0][-1].get("failed")
-    lines = [int(number) for number in re.findall(r"line-(\d+)-end$", log_of(seen[0]), re.M)]
+    found = re.findall(r"line-(\d+)-end$", log_of(seen[0]), re.MULTILINE)
+    lines = [int(number) for number in found]
     # BuildKit repeats the last ones below its error
     assert list(dict.fromkeys(lines)) == list(range(1, 301))
     numbers = [event["progress"] for event in seen[0] if not event.get("failed")]
