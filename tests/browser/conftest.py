@@ -55,3 +55,8 @@ def page(request: pytest.FixtureRequest, browser: Browser, hub: HubProcess) -> I
     yield window
     context.close()
     assert dialogs == []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> None:
+    """The hub goes on after a test, and may end a build only then: see ``hub`` for what is left."""

@@ -13,7 +13,8 @@ from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.recipes import Repository
 from testbed.watch import builds_begun, builds_going_on, wait_until_gone
 
-SLOW = "RUN for i in $(seq 40); do echo slow-line-$i-$((40 + 2)); sleep 0.2; done"
+# 15 seconds: longer than a hub needs to start on a busy machine
+SLOW = "RUN for i in $(seq 75); do echo slow-line-$i-$((40 + 2)); sleep 0.2; done"
 ENDLESS = "RUN echo slow-line-0-$((40 + 2)) && sleep 120"
 
 
@@ -69,7 +70,7 @@ def test_a_hub_that_ends_leaves_the_build_and_its_next_process_joins_it(
 
     log = "\n".join(str(event.get("message")) for event in events)
     assert "slow-line-1-42" in log
-    assert "slow-line-40-42" in log
+    assert "slow-line-75-42" in log
     assert client.get("files/which.txt").text == "survived"
     assert builds_begun(docker_client, repo.url, began) == 1
     # on a busy machine any end takes long
@@ -143,7 +144,7 @@ def test_stopping_one_of_two_that_wait_leaves_the_build_to_the_other(
     make_repo: MakeRepo, log_in: LogIn, docker_client: docker.DockerClient
 ) -> None:
     first, second = log_in(), log_in()
-    repo = make_repo({"which.txt": "still"}, SLOW.replace("40)", "20)", 1))
+    repo = make_repo({"which.txt": "still"}, SLOW.replace("75", "20"))
     began = time.time()
     begin(first, repo)
     begin(second, repo)
