@@ -8,6 +8,7 @@ those whose image is ready.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -129,8 +130,17 @@ class Engine:
         return await loop.run_in_executor(self._threads, self._guarded, function)
 
     def submit(self, function: Callable[[docker.APIClient], object]) -> None:
-        """Run ``function(client)`` on a thread and forget it: for what must not be waited for."""
-        self._threads.submit(self._guarded, function)
+        """Run ``function(client)`` on a thread of its own and forget it.
+
+        For what must not be waited for: it takes no place from the short calls, and the process
+        ends without it.
+        """
+
+        def run() -> None:
+            with contextlib.suppress(EngineError, NotFound):
+                self._guarded(function)
+
+        threading.Thread(target=run, name="r2d-aside", daemon=True).start()
 
     def _guarded(self, function: Callable[[docker.APIClient], T]) -> T:
         try:

@@ -29,7 +29,7 @@ MAX_OUTPUT = 32 * 2**20
 
 _MAX_STDERR = 2**16
 
-_END_WAIT = 1.0
+_END_WAIT = 0.5
 """Seconds that a killed git has to be gone; more would leave JupyterHub's cancel hanging."""
 
 # The hub's environment holds secrets (JUPYTERHUB_CRYPT_KEY, CONFIGPROXY_AUTH_TOKEN); only what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from .engine import APIError, Engine, NotFound
 from .errors import ImageError
 from .keys import LABEL_PREFIX
 
-__all__ = ["Image", "Images"]
+__all__ = ["Image", "Images", "image_gone"]
 
 _PROBED = 1000
-_PROBE_SECONDS = 30
+_PROBE_SECONDS = 10
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -66,7 +67,11 @@ class Images:
         probe = (image.id, program)
         if not program or probe in self._startable:
             return
-        if not await self._engine.call(lambda client: _has_program(client, image.id, program)):
+        try:
+            there = await self._engine.call(lambda client: _has_program(client, image.id, program))
+        except NotFound as error:
+            raise image_gone() from error
+        if not there:
             name = program.rsplit("/", 1)[-1]
             raise ImageError(
                 f"The image was built, but it has no {name}, so no server can be started from "
@@ -77,6 +82,15 @@ class Images:
         while len(self._startable) >= _PROBED:
             del self._startable[next(iter(self._startable))]
         self._startable[probe] = None
+
+
+def image_gone() -> ImageError:
+    """Return the error of an image that was there a moment ago."""
+    return ImageError(
+        "The image was removed while your server was starting. Start again, and it is built anew.",
+        reason="image_missing",
+        status=503,
+    )
 
 
 def _find(client: Any, key: str, names: Sequence[str]) -> Image | None:
@@ -101,7 +115,8 @@ def _has_program(client: Any, image: str, program: str) -> bool:
     try:
         return _in_folders(client, container, config, program) or _runs(client, container)
     finally:
-        client.remove_container(container, force=True, v=True)
+        with contextlib.suppress(APIError):  # a sweep removes it
+            client.remove_container(container, force=True, v=True)
 
 
 def _in_folders(client: Any, container: str, config: dict[str, Any], program: str) -> bool:
@@ -111,7 +126,7 @@ def _in_folders(client: Any, container: str, config: dict[str, Any], program: st
         path = posixpath.join(folder or config.get("WorkingDir") or "/", program)
         try:
             stream, _ = client.get_archive(container, path)
-        except NotFound:
+        except APIError:  # not there, or what should be a folder is none
             continue
         stream.close()
         return True

@@ -80,7 +80,7 @@ def _with_present_names(options: Mapping[str, Any]) -> dict[str, Any]:
     for old, name in (("repourl", "repo"), ("reporef", "ref")):
         if options.get(old):
             found.setdefault(name, options[old])
-    if options.get("use_r2d") == "no":
+    if options.get("use_r2d") in ("no", False, ["no"]):
         for name in ("repo", *_REPO_FIELDS):
             found.pop(name, None)
     return found

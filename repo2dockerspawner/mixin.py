@@ -46,6 +46,7 @@ class Repo2DockerMixin(BuildTraits):
     server: Any
     orm_spawner: Any
     start_timeout: int
+    http_timeout: int
     _log_name: str
 
     _launch: Launch | None = None
@@ -137,13 +138,17 @@ class Repo2DockerMixin(BuildTraits):
             started = await self._start_server(launch)
             if self.image != before:
                 self._image_before, self._image_set = before, self.image
-            self._entries = None
+            for spawner in (self, self.user.spawner) if self.user is not None else (self,):
+                spawner._entries = None  # noqa: SLF001 - it is one of us
         except asyncio.CancelledError:
             self._on_cancelled()
             raise
         except Repo2DockerError as error:
             launch.say(error.message, "failed")
-            self.log.warning("Not starting %s: %s", self._log_name, error.message)
+            lines = "".join(f"\n  | {line}" for line in error.lines)
+            self.log.warning(
+                "Not starting %s (%s): %s%s", self._log_name, error.reason, error.message, lines
+            )
             raise LaunchFailed(error) from error
         else:
             return started
@@ -172,7 +177,8 @@ class Repo2DockerMixin(BuildTraits):
             return
         # always before JupyterHub's own limit, which has no words for it; a hook may have set
         # that to anything
-        limit = max(self.start_timeout - START_MARGIN, 0.8 * self.start_timeout)
+        margin = max(START_MARGIN, self.http_timeout + 30)
+        limit = max(self.start_timeout - margin, 0.5 * self.start_timeout)
         try:
             image, spec = await asyncio.wait_for(self._image_of(request.repo, launch), limit)
         except asyncio.TimeoutError as error:
@@ -203,8 +209,9 @@ class Repo2DockerMixin(BuildTraits):
         return image, resolved.spec
 
     async def _build(self, here: Shared, plan: BuildPlan, launch: Launch) -> Image:
-        await here.disk.check_reserve(self.build_disk_reserve)
-        build = here.pool.join(plan, self.user.name)
+        if not here.pool.has(plan.key):
+            await here.disk.check_reserve(self.build_disk_reserve)
+        build = here.pool.join(plan, self.user.name, self.builds_per_user_limit)
         self.log.info("Building %s (%s) for %s", plan.title, short(plan.key), self._log_name)
         try:
             async for event in build.follow():
@@ -223,7 +230,6 @@ class Repo2DockerMixin(BuildTraits):
             client_kwargs=getattr(self, "client_kwargs", {}),
             tls_config=getattr(self, "tls_config", {}),
             limit=self.concurrent_builds_limit,
-            per_user=self.builds_per_user_limit,
             log_file=self.build_log_file,
         )
 
@@ -255,7 +261,7 @@ class Repo2DockerMixin(BuildTraits):
             ),
             provider=spec.provider,
             url=spec.url,
-            content_id=resolved.content_id if spec.provider == "git" else "",
+            content_id={"git": resolved.content_id, "mercurial": spec.ref}.get(spec.provider, ""),
             subdir=spec.subdir,
             build_image=self.build_image,
             build_args=dict(self.build_args),
@@ -283,15 +289,21 @@ class Repo2DockerMixin(BuildTraits):
         """
         if self.user is None or self.orm_spawner is None:
             return
-        self.server = None
-        sqlalchemy.inspect(self.orm_spawner).session.commit()
+        try:
+            self.server = None
+            sqlalchemy.inspect(self.orm_spawner).session.commit()
+        except Exception:  # or it would take the place of the cancellation
+            self.log.exception("The server's row of %s can't be removed", self._log_name)
 
     async def poll(self) -> Any:
         """Ask the spawner beneath; JupyterHub does so at its start for whatever was under way.
 
         That is when builds that a killed hub has left are taken care of.
         """
-        self._shared()
+        try:
+            self._shared()
+        except Exception:  # builds' trouble is no reason to give up a running server
+            self.log.exception("Builds can't be looked after")
         return await super().poll()  # type: ignore[misc]
 
     # -- what is opened --------------------------------------------------------------------

@@ -71,4 +71,6 @@ class ServerLog:
     def close(self) -> None:
         """Stop following."""
         if self._stream is not None:
-            self._stream.close()
+            # docker-py raises here what the connection's kind makes of it: over ssh always
+            with contextlib.suppress(Exception):
+                self._stream.close()

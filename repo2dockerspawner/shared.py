@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from .engine import Engine
 from .images import Images
 
 __all__ = ["Shared", "shared"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,30 +53,45 @@ def shared(
     client_kwargs: Mapping[str, Any],
     tls_config: Mapping[str, Any],
     limit: int,
-    per_user: int,
     log_file: str,
 ) -> Shared:
-    """Return what the running loop's spawners of these settings share, made at the first call."""
+    """Return what the running loop's spawners of one engine share, made at the first call.
+
+    One pool per engine, whatever a group's or a profile's overrides say, because its limit is the
+    hub's: the limit and the file are those of whoever comes first.
+    """
     loop = asyncio.get_running_loop()
     of_loop = _by_loop.setdefault(loop, {})
-    settings = json.dumps(
-        [dict(client_kwargs), dict(tls_config), limit, per_user, log_file], default=str
-    )
-    found = of_loop.get(settings)
+    which = json.dumps([dict(client_kwargs), dict(tls_config)], default=_stable)
+    found = of_loop.get(which)
     if found is None or found.pool.detached:
         engine = Engine(client_kwargs, tls_config)
         images = Images(engine)
-        file = BuildLogFile(log_file) if log_file else None
+        file = _log_file(log_file)
         builder = ContainerBuilder(engine)
         pool = BuildPool(
             builder,
             images,
             limit=limit,
-            per_user=per_user,
             record=file.record if file is not None else None,
         )
         sweeper = loop.create_task(keep_sweeping(builder, pool))
-        found = of_loop[settings] = Shared(
-            engine, images, Disk(engine), builder, pool, sweeper, file
-        )
+        found = of_loop[which] = Shared(engine, images, Disk(engine), builder, pool, sweeper, file)
     return found
+
+
+def _stable(value: object) -> object:
+    """Return what an object in the settings is, without where in memory it is."""
+    return [type(value).__name__, sorted((k, repr(v)) for k, v in vars(value).items())]
+
+
+def _log_file(path: str) -> BuildLogFile | None:
+    if not path:
+        return None
+    try:
+        return BuildLogFile(path)
+    except OSError as error:
+        log.error(  # noqa: TRY400 - the sentence says it all
+            "Builds are not logged: build_log_file can't be written (%s).", error
+        )
+        return None

@@ -9,7 +9,9 @@ from dockerspawner import DockerSpawner
 from jupyterhub.utils import make_ssl_context, url_path_join
 from traitlets import default, observe
 
+from .engine import APIError, ImageNotFound, engine_error
 from .errors import ImageError
+from .images import image_gone
 from .keys import LABEL_PREFIX
 from .launching import Launch
 from .mixin import COMMAND, Repo2DockerMixin
@@ -78,18 +80,30 @@ class Repo2DockerSpawner(Repo2DockerMixin, DockerSpawner):  # type: ignore[misc]
                 # its container is gone before the engine was asked for its address
                 if self._server_log is not None and await self._server_log.has_ended():
                     raise self._server_died() from error
+                if self._built is not None and isinstance(error, ImageNotFound):
+                    raise image_gone() from error
+                if self._built is not None and isinstance(error, APIError):
+                    raise engine_error(error) from error
                 raise
             if self._server_log is not None:
                 await self._wait_until_up(started, self._server_log)
         except asyncio.CancelledError:
             # the engine may still be creating it; one thread, so this comes after that
-            self.executor.submit(self._docker, "remove_container", self.object_name, force=True)
+            self._take_back_container()
             raise
         finally:
             if self._server_log is not None:
                 self._server_log.close()
                 self._server_log = None
         return started
+
+    def _take_back_container(self) -> None:
+        """End soon what a cancelled start may have begun; what is to be kept stays, stopped."""
+        name = self.object_name
+        if self.remove:
+            self.executor.submit(self._docker, "remove_container", name, v=True, force=True)
+        else:
+            self.executor.submit(self._docker, "stop", name, timeout=1)
 
     async def _wait_until_up(self, started: Any, server_log: ServerLog) -> None:
         """Hold the start until the server answers, so that its death is told with its reason.

@@ -8,14 +8,16 @@ a restart. Who finds the name taken attaches to it.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import requests
 from docker.types import LogConfig
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.nap import sleep_using_event
+from tenacity.stop import stop_when_event_set
 from tenacity.wait import wait_exponential
 
 from ..engine import APIError, Engine, ImageNotFound, NotFound, engine_error
@@ -24,6 +26,7 @@ from ..keys import LABEL_PREFIX, container_name
 from .events import Event
 from .follower import Follower
 from .logs import LogEvent, LogParser
+from .outcome import Outcome
 from .plan import BuildPlan, archive, arguments, container_labels
 from .pulling import pull
 from .sweeping import sweep
@@ -50,27 +53,6 @@ _END_GRACE = 3
 _PATIENCE = 60
 # Seconds before something that was in the way is looked at again, and at most.
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a build container ended.
-
-    Attributes:
-        exit_code: repo2docker's; ``None`` where the container is gone without telling.
-        out_of_memory: whether the kernel killed it for its memory.
-        image: the image's name as the log told it, or ``None``.
-        ours: whether this process created the container.
-        detached: whether following ended, and the build goes on by itself.
-        interrupted: whether the engine went away in between.
-    """
-
-    exit_code: int | None = None
-    out_of_memory: bool = False
-    image: str | None = None
-    ours: bool = False
-    detached: bool = False
-    interrupted: bool = False
 
 
 class _BrokenError(Exception):
@@ -109,7 +91,11 @@ class ContainerBuilder:
         """
         try:
             return self._run(plan, follower)
-        except (APIError, requests.exceptions.RequestException) as error:
+        except (APIError, EngineError, requests.exceptions.RequestException) as error:
+            if follower.detached.is_set():
+                return Outcome(ours=follower.ours, detached=True)
+            if isinstance(error, EngineError):
+                raise
             raise engine_error(error) from error
 
     def _run(self, plan: BuildPlan, follower: Follower) -> Outcome:
@@ -123,9 +109,9 @@ class ContainerBuilder:
         interrupted = self._read(container, parser, follower)
         if follower.detached.is_set():
             return Outcome(ours=follower.ours, detached=True)
-        exit_code, out_of_memory = self._ending(container)
+        exit_code, out_of_memory = self._ending(container, follower)
         # who only reads along leaves it to its maker, who might not have seen yet how it ended
-        if (plan.retention <= 0 and follower.ours) or follower.cancelled.is_set():
+        if follower.ours and (plan.retention <= 0 or follower.cancelled.is_set()):
             self._let_go(container)
         return Outcome(
             exit_code, out_of_memory, parser.image, follower.ours, interrupted=interrupted
@@ -175,7 +161,8 @@ class ContainerBuilder:
         for pulled in (False, True):
             try:
                 made = self._patiently(
-                    lambda client: client.create_container(**self._options(plan))
+                    lambda client: client.create_container(**self._options(plan)),
+                    until=follower.detached,
                 )
             except ImageNotFound:
                 if pulled:
@@ -198,11 +185,14 @@ class ContainerBuilder:
         seconds: float = 10,
         attempts: int = 3,
         again: Callable[[BaseException], bool] = _unreachable,
+        until: threading.Event | None = None,
     ) -> Any:
-        """Call the engine, and again where it can't be reached, for a while."""
+        """Call the engine, and again where it can't be reached, for a while, or until an event."""
+        until = until or threading.Event()
         stop = stop_after_attempt(attempts) | stop_after_delay(seconds)
         retrying = Retrying(
-            stop=stop,
+            stop=stop | stop_when_event_set(until),
+            sleep=sleep_using_event(until),
             wait=wait_exponential(multiplier=0.2, max=2),
             retry=retry_if_exception(again),
             reraise=True,
@@ -278,7 +268,7 @@ class ContainerBuilder:
                     _tell(parser.feed(chunk), follower)
             except _BrokenError:
                 whole = False
-            if follower.detached.is_set() or (whole and not self._still_runs(container)):
+            if follower.detached.is_set() or (whole and not self._still_runs(container, follower)):
                 break
             if not interrupted:
                 text = "The connection to the Docker engine was lost; reading on."
@@ -300,6 +290,7 @@ class ContainerBuilder:
                 lambda client: client.logs(container, stream=True, follow=True),
                 seconds=_PATIENCE,
                 attempts=_PATIENCE,
+                until=follower.detached,
             )
         except APIError as error:
             if error.status_code in _GONE:
@@ -319,7 +310,7 @@ class ContainerBuilder:
             if not follower.detached.is_set():
                 raise _BrokenError from error
 
-    def _still_runs(self, container: str) -> bool:
+    def _still_runs(self, container: str, follower: Follower) -> bool:
         """Return whether a container whose log has ended goes on nevertheless."""
 
         def ends(client: Any) -> bool:
@@ -333,17 +324,20 @@ class ContainerBuilder:
             return True
 
         try:
-            return not self._patiently(ends, seconds=_PATIENCE, attempts=_PATIENCE)
+            return not self._patiently(
+                ends, seconds=_PATIENCE, attempts=_PATIENCE, until=follower.detached
+            )
         except NotFound:
             return False
 
-    def _ending(self, container: str) -> tuple[int | None, bool]:
+    def _ending(self, container: str, follower: Follower) -> tuple[int | None, bool]:
         """Return exit code and whether memory ran out; (None, False) where it is gone."""
         try:
             found = self._patiently(
                 lambda client: client.inspect_container(container),
                 seconds=_PATIENCE,
                 attempts=_PATIENCE,
+                until=follower.detached,
             )
         except NotFound:
             return None, False

@@ -15,9 +15,9 @@ from typing import Final
 
 from ..errors import BuildError
 from .causes import CAUSES, Cause
-from .container import Outcome
 from .lines import clean
 from .logs import failure_lines, normal_name
+from .outcome import Outcome
 from .plan import BuildPlan
 
 __all__ = ["SIGNALLED", "diagnose", "fell_silent", "timed_out"]

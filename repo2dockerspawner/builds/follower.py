@@ -7,6 +7,7 @@ the loop only where it is far ahead, which costs nothing: the engine keeps the l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -86,7 +87,7 @@ class Follower:
             self._stream = stream
             stopped = self.detached.is_set()
         if stopped:
-            stream.close()
+            _close(stream)
 
     def _on_loop(self, function: Callable[[], object]) -> None:
         try:
@@ -127,7 +128,13 @@ class Follower:
             stream = self._stream
             self._room.notify_all()
         if stream is not None:
-            stream.close()
+            _close(stream)
+
+
+def _close(stream: Closable) -> None:
+    # docker-py raises here what the connection's kind makes of it: over ssh always
+    with contextlib.suppress(Exception):
+        stream.close()
 
 
 def _merge(events: Sequence[Event]) -> list[Event]:

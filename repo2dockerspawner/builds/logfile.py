@@ -27,8 +27,7 @@ class BuildLogFile:
     moment, and the event loop never waits for a disk.
 
     Raises:
-        OSError: the file can't be written; seen when it is opened, so a wrong path is told at
-            once and not at the first build.
+        OSError: the file can't be written.
     """
 
     def __init__(self, path: str) -> None:

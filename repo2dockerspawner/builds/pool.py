@@ -18,10 +18,10 @@ from typing import Protocol
 from ..errors import BuildCancelledError, BuildError, PolicyError, Repo2DockerError
 from ..images import Image, Images
 from .build import Build
-from .container import Outcome
 from .diagnosis import SIGNALLED, diagnose, fell_silent, timed_out
 from .events import Event
 from .follower import Follower
+from .outcome import Outcome
 from .plan import BuildPlan
 from .state import State
 from .statistics import PoolStatistics, Tally
@@ -107,10 +107,19 @@ class BuildPool:
 
     # -- waiters ---------------------------------------------------------------------------
 
-    def join(self, plan: BuildPlan, user: str) -> Build:
+    def has(self, key: str) -> bool:
+        """Return whether a build of the key is under way here."""
+        return key in self._builds
+
+    def join(self, plan: BuildPlan, user: str, per_user: int | None = None) -> Build:
         """Return the key's build, a new one where none is under way, and wait for it.
 
         Each `join` is followed by one `leave`.
+
+        Args:
+            plan: what to build.
+            user: who asks.
+            per_user: as the pool's, for this user.
 
         Raises:
             BuildError: this process ends.
@@ -122,7 +131,7 @@ class BuildPool:
             raise BuildError(message, reason="detached", status=503)
         build = self._builds.get(plan.key)
         if build is None:
-            self._check_limit(user)
+            self._check_limit(user, self._per_user if per_user is None else per_user)
             build = Build(plan, user, self._recorded)
             self._builds[plan.key] = build
             self._queue.append(build)
@@ -130,9 +139,9 @@ class BuildPool:
         build.waiters += 1
         return build
 
-    def _check_limit(self, user: str) -> None:
+    def _check_limit(self, user: str, limit: int) -> None:
         theirs = sum(build.user == user for build in self._builds.values())
-        if self._per_user and theirs >= self._per_user:
+        if limit and theirs >= limit:
             builds = "1 build" if theirs == 1 else f"{theirs} builds"
             raise PolicyError(
                 f"You have {builds} under way, and this hub allows each user no more at once "
@@ -164,7 +173,8 @@ class BuildPool:
         else:
             # before `ours` is looked at: whose container is made only now sees it in time
             follower.cancel()
-            if follower.ours or error is not None:
+            # another process's is left alone: its own limits stand in its labels
+            if follower.ours:
                 self._builder.kill(build.plan)
                 loop = asyncio.get_running_loop()
                 self._last_resorts[build] = loop.call_later(_KILL_GRACE, follower.detach)
@@ -227,18 +237,11 @@ class BuildPool:
     # -- one build -------------------------------------------------------------------------
 
     async def _follow(self, build: Build, follower: Follower) -> None:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(build.plan.timeout, self._expire, build)
-        ear = loop.create_task(self._listen(build)) if build.plan.idle_timeout else None
         try:
-            build.move(State.FETCHING)
-            outcome = await self._run(build, follower)
-            why = _why_again(outcome)
-            if why and await self._find(build, outcome) is None and not build.ended:
-                build.say(f"{why}; building anew.")
-                outcome = await self._run(build, follower)
-            if not (build.ended or outcome.detached):
-                await self._judge(build, outcome)
+            # another process may have made it while this one waited in line
+            if not await self._is_there(build):
+                build.move(State.FETCHING)
+                await self._within_limits(build, follower)
         except asyncio.CancelledError:
             # only a shutdown does that, and maybe before the keeper hears of it
             self.detach()
@@ -253,10 +256,24 @@ class BuildPool:
                 message = "The build could not be followed to its end. Start again."
                 self._fail(build, BuildError(message, reason="internal", status=500))
         finally:
+            self._leave_place(build)
+
+    async def _within_limits(self, build: Build, follower: Follower) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(build.plan.timeout, self._expire, build)
+        ear = loop.create_task(self._listen(build)) if build.plan.idle_timeout else None
+        try:
+            outcome = await self._run(build, follower)
+            why = _why_again(outcome)
+            if why and await self._find(build, outcome) is None and not build.ended:
+                build.say(f"{why}; building anew.")
+                outcome = await self._run(build, follower)
+            if not (build.ended or outcome.detached):
+                await self._judge(build, outcome)
+        finally:
             timer.cancel()
             if ear is not None:
                 ear.cancel()
-            self._leave_place(build)
 
     def _leave_place(self, build: Build) -> None:
         last_resort = self._last_resorts.pop(build, None)
@@ -286,6 +303,13 @@ class BuildPool:
             self._tally.ended(build, "done")
             return
         self._fail(build, diagnose(outcome, build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
+
+    async def _is_there(self, build: Build) -> bool:
+        image = await self._images.find(build.plan.key, build.plan.image)
+        if image is not None and not build.ended:
+            build.succeed(image.name)
+            self._tally.ended(build, "done")
+        return build.ended
 
     async def _find(self, build: Build, outcome: Outcome) -> Image | None:
         # a container that somebody else has removed already tells nothing, its image does

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +16,8 @@ from .follower import Follower
 __all__ = ["pull"]
 
 _PAUSE = 1.0
+# Seconds between two looks whether the build was stopped, while a registry says nothing.
+_LOOK = 0.2
 
 
 def pull(client: Any, image: str, follower: Follower) -> None:
@@ -42,10 +46,31 @@ def pull(client: Any, image: str, follower: Follower) -> None:
 
 
 def _events(client: Any, image: str, follower: Follower) -> Iterator[dict[str, Any]]:
-    repository, tag = split_image(image)
-    for event in client.pull(repository, tag, stream=True, decode=True):
-        if follower.stopped:
+    came: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def read() -> None:
+        repository, tag = split_image(image)
+        try:
+            for event in client.pull(repository, tag, stream=True, decode=True):
+                came.put(event)
+                if follower.stopped:
+                    return
+        except Exception as error:  # noqa: BLE001 - told to who waits for the events
+            came.put(error)
+        came.put(None)
+
+    # docker-py gives a pull no time limit and no way to end it: so it has a thread that nobody
+    # waits for, and a registry that stalls holds up neither a place nor the end of the process
+    threading.Thread(target=read, name="r2d-pull", daemon=True).start()
+    while not follower.stopped:
+        try:
+            event = came.get(timeout=_LOOK)
+        except queue.Empty:
+            continue
+        if event is None:
             return
+        if isinstance(event, Exception):
+            raise event
         yield event
 
 

@@ -50,6 +50,8 @@ async def keep_sweeping(builder: _Sweeper, pool: _Followers, every: float = 60) 
             removed = await builder.sweep(pool.followed)
         except Repo2DockerError as error:
             log.warning("Old build containers can't be removed now: %s", error.message)
+        except Exception:  # whatever it is, the next time may be better
+            log.exception("Old build containers can't be removed now")
         else:
             if removed:
                 log.info("Removed build containers whose time is over: %s", ", ".join(removed))

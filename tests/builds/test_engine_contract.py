@@ -13,7 +13,8 @@ from urllib3.exceptions import ProtocolError
 pytest.register_assert_rewrite("testbed.contract")
 
 from testbed.contract import EngineContract  # noqa: E402
-from testbed.fakeengine import Clock, FakeClient, FakeEngine, KilledError  # noqa: E402
+from testbed.fakeclient import FakeClient, KilledError  # noqa: E402
+from testbed.fakeengine import Clock, FakeEngine  # noqa: E402
 
 IMAGE = "contract:latest"
 
@@ -27,7 +28,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def engine_client(engine: FakeEngine) -> FakeClient:
-    return engine.client("one")
+    return FakeClient(engine, "one")
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_an_engine_that_goes_may_end_its_containers(
 
 
 def test_held_calls_go_through_one_by_one_as_told(engine: FakeEngine) -> None:
-    first, second = engine.client("first"), engine.client("second")
+    first, second = FakeClient(engine, "first"), FakeClient(engine, "second")
     engine.hold()
     one, ones = in_thread(lambda: first.create_container(IMAGE, name="same"))
     two, twos = in_thread(lambda: second.create_container(IMAGE, name="same"))
@@ -112,7 +113,7 @@ def test_held_calls_go_through_one_by_one_as_told(engine: FakeEngine) -> None:
 
 
 def test_a_killed_process_does_nothing_more_wherever_it_is(engine: FakeEngine) -> None:
-    client = engine.client("one")
+    client = FakeClient(engine, "one")
     container = running(client)
     stream = client.logs(container, stream=True, follow=True)
     reading, read = in_thread(lambda: next(stream))
@@ -125,7 +126,7 @@ def test_a_killed_process_does_nothing_more_wherever_it_is(engine: FakeEngine) -
         thread.join(5)
     engine.release()
     assert [type(one) for one in (read[0], killed[0])] == [KilledError] * 2
-    assert engine.client("two").inspect_container(container)["State"]["Running"]
+    assert FakeClient(engine, "two").inspect_container(container)["State"]["Running"]
     with pytest.raises(KilledError):
         client.inspect_container(container)
 

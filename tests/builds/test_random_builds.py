@@ -14,7 +14,9 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -28,14 +30,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tenacity import wait_none
-from testbed.fakeengine import (
-    Clock,
-    FakeContainer,
-    FakedEngine,
-    FakeEngine,
-    KilledError,
-    Script,
-)
+from testbed.fakeclient import FakeClient, FakedEngine, KilledError
+from testbed.fakeengine import Clock, FakeContainer, FakeEngine, Script
 
 from repo2dockerspawner.builds import build as build_module
 from repo2dockerspawner.builds import container as container_module
@@ -64,6 +60,7 @@ SETTINGS = settings(
 
 BUILD_IMAGE = "repo2docker:1"
 LIMIT = 2
+PER_USER = 2
 TIMEOUT = 300.0
 SILENCE = 100.0
 RETENTION = 50.0
@@ -113,13 +110,13 @@ class Process:
     """What one process has: a client, an engine, a pool."""
 
     def __init__(self, engine: FakeEngine, name: str) -> None:
-        self.client = engine.client(name)
+        self.client = FakeClient(engine, name)
         # what the pool asks for is seen in its builds; what others ask for is counted
         self.own = FakedEngine(self.client)
         self.engine = FakedEngine(self.client)
         self.images = Images(self.engine)
         self.builder = ContainerBuilder(self.engine)
-        self.pool = BuildPool(self.builder, Images(self.own), limit=LIMIT, per_user=2)
+        self.pool = BuildPool(self.builder, Images(self.own), limit=LIMIT)
 
     @property
     def busy(self) -> int:
@@ -136,10 +133,24 @@ class Process:
         self.own.close()
 
 
+@dataclass(frozen=True)
+class History:
+    """What has happened so far: to the engine, and to the containers of one name."""
+
+    process: Process
+    broken: int
+    killed: int
+    removed: int
+    deleted: int
+    made: int
+
+
 class Waiter:
     """One user who waits for one image, as the spawner does."""
 
-    def __init__(self, process: Process, plan: BuildPlan, user: str) -> None:
+    def __init__(
+        self, process: Process, plan: BuildPlan, user: str, *, looked: bool = False
+    ) -> None:
         self.process = process
         self.plan = plan
         self.user = user
@@ -148,6 +159,8 @@ class Waiter:
         self.error: BaseException | None = None
         self.progress: list[float] = []
         self.left = False
+        # whether it has seen already that there is no image
+        self._looked = looked
         self.task = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
@@ -157,15 +170,17 @@ class Waiter:
             self.error = error
 
     async def _launch(self) -> str:
-        found = await self.process.images.find(self.plan.key, self.plan.image)
-        if found is not None:
-            return found.name
-        build = self.build = self.process.pool.join(self.plan, self.user)
+        if not self._looked:
+            found = await self.process.images.find(self.plan.key, self.plan.image)
+            if found is not None:
+                return found.name
+        build = self.build = self.process.pool.join(self.plan, self.user, PER_USER)
         try:
             async for event in build.follow():
                 self.progress.append(event.progress)
             return await build.result()
         finally:
+            build.left_at = CLOCK.monotonic()  # type: ignore[attr-defined]
             self.process.pool.leave(build)
 
 
@@ -187,6 +202,9 @@ ENDS = {
 }
 """How a build container ends → the reason that is told."""
 
+# Mistakes of ours, and what the engine answers to them.
+NEVER = {"internal", "engine_refused", "name_taken"}
+
 
 class Builds(RuleBasedStateMachine):
     """The rules, and what holds after each."""
@@ -206,6 +224,12 @@ class Builds(RuleBasedStateMachine):
         self.tasks: list[asyncio.Task[object]] = []
         self.proven: set[str] = set()
         self.cancelled: set[Build] = set()
+        # times that streams broke, and whether the engine was away for longer than that
+        self.broken = 0
+        self.deleted: Counter[str] = Counter()
+        self.before: dict[Build, History] = {}
+        # (key, reason) of what containers ended with
+        self.causes: set[tuple[str, str]] = set()
         self.engine_went = False
         self.ended: list[Process] = []
         self.settled = True
@@ -224,14 +248,42 @@ class Builds(RuleBasedStateMachine):
         made = Process(self.engine, f"process {index} life {self.number}")
         join = made.pool.join
 
-        def watched(plan: BuildPlan, user: str) -> Build:
-            build = join(plan, user)
+        def watched(plan: BuildPlan, user: str, per_user: int = 0) -> Build:
+            build = join(plan, user, per_user)
             if build not in self.builds:
                 self.builds.append(build)
+                self.before[build] = self._history(made, plan)
             return build
 
         made.pool.join = watched  # type: ignore[method-assign]
         return made
+
+    def _history(self, process: Process, plan: BuildPlan) -> History:
+        name = plan.container
+        made = sum(
+            one.maker is process.client and one.name == name for one in self.engine.all_containers
+        )
+        return History(
+            process,
+            self.broken,
+            self.engine.kills[name],
+            self.engine.removals[name],
+            self.deleted[name],
+            made,
+        )
+
+    def _since(self, build: Build) -> History:
+        """What has happened to a build since somebody asked for it."""
+        before = self.before[build]
+        now = self._history(before.process, build.plan)
+        return History(
+            before.process,
+            now.broken - before.broken,
+            now.killed - before.killed,
+            now.removed - before.removed,
+            now.deleted - before.deleted,
+            now.made - before.made,
+        )
 
     # -- the machinery of a step -----------------------------------------------------------
 
@@ -259,10 +311,17 @@ class Builds(RuleBasedStateMachine):
 
     def settle(self) -> None:
         self.settled = self.run(self._settle())
+        self._bury()
+
+    def _bury(self) -> None:
+        for index, process in enumerate(self.processes):
+            if process.client.dead:
+                self._replace(index, kill=True)
 
     def act(self, action: Callable[[], object]) -> None:
         async def acting() -> None:
             action()
+            self._no_process_follows_more_builds_than_it_may()
 
         self.run(acting())
         self.settle()
@@ -287,13 +346,33 @@ class Builds(RuleBasedStateMachine):
             waiter.left = True
             self.act(waiter.task.cancel)
 
-    @rule(digit=DIGITS, process=PROCESSES)
-    def an_admin_cancels(self, digit: str, process: int) -> None:
-        pool = self.processes[process].pool
-        build = pool._builds.get(PLANS[digit].key)
-        if build is not None:
-            self.cancelled.add(build)
-            self.act(lambda: pool.cancel(build))
+    @rule(index=st.integers(0, 5))
+    def a_page_is_reloaded(self, index: int) -> None:
+        waiting = [one for one in self._waiting() if one.build is not None]
+        if waiting:
+            old = waiting[index % len(waiting)]
+            old.left = True
+
+            def reload() -> None:
+                old.task.cancel()
+                self.waiters.append(Waiter(old.process, old.plan, old.user, looked=True))
+
+            self.act(reload)
+
+    @rule(digit=DIGITS, process=PROCESSES, again=st.booleans())
+    def an_admin_cancels(self, digit: str, process: int, again: bool) -> None:
+        where = self.processes[process]
+        build = where.pool._builds.get(PLANS[digit].key)
+        if build is None:
+            return
+        self.cancelled.add(build)
+
+        def cancel() -> None:
+            where.pool.cancel(build)
+            if again:
+                self.waiters.append(Waiter(where, build.plan, "cid", looked=True))
+
+        self.act(cancel)
 
     # -- builds ----------------------------------------------------------------------------
 
@@ -301,17 +380,24 @@ class Builds(RuleBasedStateMachine):
         running = self.engine.running(PLANS[digit].key)
         return running[0] if running else None
 
+    def _print(self, container: FakeContainer, lines: int) -> None:
+        for _ in range(lines):
+            self.number += 1
+            text = f'{{"message": "line {self.number}\\n", "phase": "building"}}\n'
+            self.engine.prints(container, text.encode())
+
     @rule(digit=DIGITS, lines=st.integers(1, 3))
     def a_build_prints(self, digit: str, lines: int) -> None:
         if container := self._running(digit):
-            for _ in range(lines):
-                self.number += 1
-                text = f'{{"message": "line {self.number}\\n", "phase": "building"}}\n'
-                self.engine.prints(container, text.encode())
+            self._print(container, lines)
             self.settle()
 
-    @rule(digit=DIGITS, how=st.sampled_from(["well", "well", "no image", "failed", "memory"]))
-    def a_build_ends(self, digit: str, how: str) -> None:
+    @rule(
+        digit=DIGITS,
+        how=st.sampled_from(["well", "well", "no image", "failed", "memory"]),
+        lines=st.integers(0, 2),
+    )
+    def a_build_ends(self, digit: str, how: str, lines: int) -> None:
         container = self._running(digit)
         if container is None:
             return
@@ -322,18 +408,27 @@ class Builds(RuleBasedStateMachine):
             if build.plan.key == container.key and not build.ended
         ]
         complete = self.settled and not (self.engine.held or self.engine.away)
+        # its last words are still on their way when it ends
+        for _ in range(lines):
+            self.settle()
+            self._print(container, 1)
+        # an image may be deleted afterwards
+        self.causes.add((container.key, ENDS[how] or "image_missing"))
         code = {"failed": 1, "memory": 137}.get(how, 0)
         self.engine.ends(container, code, makes_image=how == "well", out_of_memory=how == "memory")
         self.settle()
         # after an interruption a failure counts as the engine's, and is tried again once
-        if complete and self.settled and not self.engine_went:
+        if complete and self.settled:
             for process, build in followed:
+                if process.client.dead or self._since(build).broken:
+                    continue
                 # who reads along may find it removed before its end was seen, and builds anew
                 assert build.ended or process.client is not container.maker
                 if build.ended:
                     assert _read(build)[-len(container.frames) :] == _printed(container)
                     reason = build.error.reason if build.error else ""
-                    assert reason == ENDS[how] or (build.state is State.DONE and code == 0)
+                    lost = reason == "build_lost" and process.client is not container.maker
+                    assert reason == ENDS[how] or lost or (build.state is State.DONE and code == 0)
 
     # -- faults ----------------------------------------------------------------------------
 
@@ -344,6 +439,7 @@ class Builds(RuleBasedStateMachine):
         elif what == "build image":
             self.engine.delete_image(BUILD_IMAGE)
         elif container := self.engine.named(PLANS[digit].container):
+            self.deleted[container.name] += 1
             self.engine.removes(container)
             self.settle()
 
@@ -352,7 +448,8 @@ class Builds(RuleBasedStateMachine):
         exit_code=st.sampled_from([None, 137, 143, 255]), back=st.sampled_from([True, True, False])
     )
     def the_engine_goes(self, exit_code: int | None, back: bool) -> None:
-        self.engine_went = True
+        self.broken += 1
+        self.engine_went |= not back
         with self.engine.changed:
             self.engine.goes_away(exit_code)
             if back:
@@ -368,6 +465,13 @@ class Builds(RuleBasedStateMachine):
     @rule(index=PROCESSES, kill=st.booleans())
     def a_process_ends_and_another_begins(self, index: int, kill: bool) -> None:
         self._replace(index, kill=kill)
+
+    @rule(
+        index=PROCESSES,
+        call=st.sampled_from(["create", "put", "start", "logs", "wait", "inspect", "remove"]),
+    )
+    def a_process_will_be_killed_at_a_call(self, index: int, call: str) -> None:
+        self.processes[index].client.dies_at = call
 
     def _replace(self, index: int, *, kill: bool) -> None:
         process = self.processes[index]
@@ -387,9 +491,11 @@ class Builds(RuleBasedStateMachine):
             assert process.pool.detached
 
         self.run(end())
-        if not kill:
-            # what else it asked of the engine can't hold up its end either
-            process.pool.detach()
+        if not (kill or self.engine.held):
+            # a hub that ends has two seconds
+            for thread in process.pool._executor._threads:
+                thread.join(2)
+                assert not thread.is_alive(), "a build holds up the end of its process"
         self.ended.append(process)
         self.processes[index] = self.run(self._start(index))
         self.settle()
@@ -448,6 +554,7 @@ class Builds(RuleBasedStateMachine):
             self._nobody_stands_in_line_where_there_is_a_place()
             self._who_waits_for_an_ended_build_has_heard_of_it()
             self._who_follows_has_read_all_that_was_printed()
+            self._no_build_goes_on_that_nobody_waits_for()
             self._no_build_runs_on_that_nobody_wants()
 
     def _no_process_follows_more_builds_than_it_may(self) -> None:
@@ -474,8 +581,19 @@ class Builds(RuleBasedStateMachine):
                 assert build.error is None
             elif build.ended:
                 assert build.error is not None
-                assert build.error.reason != "internal", build.error
                 assert build.error.message
+                assert build.error.reason not in NEVER, build.error
+                self._is_true(build, build.error.reason)
+
+    def _is_true(self, build: Build, reason: str) -> None:
+        since = self._since(build)
+        if reason in ENDS.values():
+            assert (build.plan.key, reason) in self.causes
+        if reason == "build_killed":
+            # once is made good by building anew
+            assert since.broken or since.killed > 1
+        if reason == "build_lost" and not since.made:
+            assert since.broken or since.deleted or since.removed > 1
 
     def _who_waits_for_an_ended_build_has_heard_of_it(self) -> None:
         for waiter in self.waiters:
@@ -504,6 +622,12 @@ class Builds(RuleBasedStateMachine):
                     printed = _printed(found)
                     assert _read(build)[len(_read(build)) - len(printed) :] == printed
 
+    def _no_build_goes_on_that_nobody_waits_for(self) -> None:
+        for process in self.processes:
+            for build in process.pool._builds.values():
+                if not build.waiters:
+                    assert CLOCK.monotonic() - build.left_at <= pool_module._GRACE + SETTLE  # type: ignore[attr-defined]
+
     def _no_build_runs_on_that_nobody_wants(self) -> None:
         if self.engine.held or self.engine_went:
             return
@@ -523,6 +647,8 @@ class Builds(RuleBasedStateMachine):
 
     def _end(self) -> None:
         """Let every build end well: then nobody may be left waiting, and nothing left over."""
+        for process in self.processes:
+            process.client.dies_at = ""
         self.engine.comes_back()
         self.engine.script = lambda _container: Script((), 0)
         self.engine.release()
@@ -531,6 +657,8 @@ class Builds(RuleBasedStateMachine):
 
         async def all_hear() -> None:
             deadline = time.monotonic() + BOUND
+            # who made a container and died before its start is waited for so long
+            patience = 2 * container_module._START_GRACE
             every = [*self.processes, *self.ended]
             while self._waiting() or any(process.busy for process in every):
                 assert time.monotonic() < deadline, (
@@ -538,8 +666,8 @@ class Builds(RuleBasedStateMachine):
                     [(one.client.who, one.busy) for one in every if one.busy],
                 )
                 await self._settle(0.01)
-                # who made a container and died before its start is waited for
-                self.clock.advance(1)
+                self.clock.advance(min(1, patience))
+                patience -= min(1, patience)
 
         self.run(all_hear())
         self.all_is_well()
@@ -585,7 +713,7 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test's clock, and no waiting of threads that is not for something."""
     for module in (pool_module, build_module, container_module, sweeping_module):
         monkeypatch.setattr(module, "time", CLOCK)
-    monkeypatch.setattr(follower_module, "_PAUSE", 0)
+    monkeypatch.setattr(follower_module, "_PAUSE", 0.005)
     monkeypatch.setattr(container_module, "_END_GRACE", 0.01)
     monkeypatch.setattr(container_module, "_PATIENCE", 3)
     monkeypatch.setattr(container_module, "_PAUSE", 0.001)
