@@ -21,7 +21,7 @@ from .formview import (
     link_summary,
     listed_choices,
 )
-from .hubcompat import ConfirmLaunch, LaunchFailed
+from .hubcompat import EDIT, ConfirmLaunch, LaunchFailed
 from .images import Environment, choose_environment
 from .launch import (
     FIELDS,
@@ -253,7 +253,9 @@ class FormMixin(BuildTraits):
             ConfirmLaunch: it makes JupyterHub show the form.
         """
         options = options_from_fields(query_data)
-        if self.trusted_repos and options and not self._is_own_link():
+        # JupyterHub 6 has taken the prefix off
+        edit = not {EDIT, f"opt-{EDIT}"}.isdisjoint(query_data)
+        if self.trusted_repos and options and not edit and not self._is_own_link():
             try:
                 if starts_directly(launch_request(options, self._rules), self.trusted_repos):
                     return options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -15,11 +15,11 @@ from .builds.plan import BuildPlan
 from .errors import ImageError, Repo2DockerError
 from .form import FormMixin
 from .hosts import FULL_COMMIT
-from .hubcompat import LaunchFailed
+from .hubcompat import HubLinks, LaunchFailed, hub_links
 from .images import Image
 from .keys import BuildInputs, build_key, container_name, image_name, labels, short
 from .launch import LaunchRequest, launch_request
-from .launching import Launch
+from .launching import Launch, LaunchTarget
 from .repos import RepoSpec
 from .resolve import Resolved, resolve
 from .shared import Shared, shared
@@ -74,13 +74,16 @@ class Repo2DockerMixin(FormMixin):
             started = await self._start_server(launch)
             self._entered = None
         except asyncio.CancelledError:
+            if launch.elapsed < self.start_timeout:
+                # else JupyterHub has given up by itself, and says so
+                launch.cancelled()
             self._on_cancelled()
             raise
         except Repo2DockerError as error:
-            launch.say(error.message, "failed")
+            launch.failed(error)
             self._enter(self.user_options or {}, error)
             self.log.warning("Not starting %s: %s", self._log_name, error.message)
-            raise LaunchFailed(error) from error
+            raise LaunchFailed(error, change=self._change_link, launch=launch) from error
         else:
             return started
         finally:
@@ -135,7 +138,10 @@ class Repo2DockerMixin(FormMixin):
         # the labels don't say the provider; only git's content ids are commits
         provider = "git" if FULL_COMMIT.fullmatch(found.commit) else "doi"
         spec = RepoSpec(provider, found.repo, found.ref, found.subdir)
-        launch.resolved(f"Found the environment {found.name}, which is ready.")
+        launch.resolved(
+            f"Found the environment {found.name}, which is ready.",
+            LaunchTarget.of(Resolved(spec, found.commit)),
+        )
         await self._shared().images.check_startable(found.image, self._server_command())
         self._built = found.image
         self._spec = replace(spec, path=request.path, urlpath=request.urlpath)
@@ -143,14 +149,15 @@ class Repo2DockerMixin(FormMixin):
         self._shared().images.note_use(found.key)
 
     async def _image_of(self, asked: RepoSpec, launch: Launch) -> tuple[Image, RepoSpec]:
-        launch.say(f"Looking up {asked.name}…", "fetching")
+        launch.target = LaunchTarget(asked.name, asked.ref_label, subdir=asked.subdir)
+        launch.say(f"Looking up {asked.name}…", "waiting")
         resolved = await resolve(
             asked, timeout=_RESOLVE_TIMEOUT, allowed_schemes=self._rules.allowed_schemes
         )
         if resolved.note:
-            launch.say(resolved.note, "fetching")
+            launch.say(resolved.note, "waiting")
         plan = self._plan(resolved)
-        launch.resolved(f"Found {plan.title}.")
+        launch.resolved(f"Found {plan.title}.", LaunchTarget.of(resolved))
         here = self._shared()
         image = await here.images.find(plan.key, plan.image)
         if image is None:
@@ -271,6 +278,30 @@ class Repo2DockerMixin(FormMixin):
         super().clear_state()  # type: ignore[misc]
         self._take_back_profile()
         self._launch = None
+
+    @property
+    def launch(self) -> Launch | None:
+        """The launch that is under way or was the last one; for our templates."""
+        return self._launch
+
+    @property
+    def launch_links(self) -> HubLinks:
+        """Where this server is started, changed and ended; for our templates."""
+        return hub_links(self, self.launch_entries)
+
+    @property
+    def launch_entries(self) -> dict[str, str]:
+        """What was asked for, as the form's fields; a POST of them starts the same again."""
+        options = self.user_options
+        if not isinstance(options, Mapping):
+            return {}
+        return {name: text for name, text in options.items() if isinstance(text, str)}
+
+    @property
+    def _change_link(self) -> str:
+        if self.user is None or self.hub is None:
+            return ""
+        return self.launch_links.change
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the launch's events, for each page that asks all of them from the first on."""

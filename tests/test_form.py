@@ -242,6 +242,13 @@ async def test_only_a_trusted_repository_starts_by_its_link(
             made.options_from_query({"opt-repo": [repo]})
 
 
+@pytest.mark.parametrize("name", ["edit", "opt-edit"], ids=["hub 6", "hub 5"])
+async def test_a_link_that_asks_for_the_form_never_starts(name: str) -> None:
+    made = spawner(trusted_repos=["github.com/owner/*"])
+    with pytest.raises(ConfirmLaunch):
+        made.options_from_query({"opt-repo": ["owner/repo"], name: ["1"]})
+
+
 def test_no_traceback_of_what_is_no_error_gets_into_the_log() -> None:
     log = logging.getLogger("test-form")
     form._without_record(log)

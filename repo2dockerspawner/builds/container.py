@@ -231,14 +231,14 @@ class ContainerBuilder:
         while True:
             for chunk in self._chunks(container, follower, seen):
                 seen += len(chunk)
-                _tell(parser.feed(chunk), follower)
+                _tell(parser.feed(chunk), follower, parser.step)
             if follower.detached.is_set() or not self._still_runs(container):
                 break
             if not interrupted:
                 text = "The Docker engine was away; reading on."
                 follower.emit(Event(text, parser.progress, "fetching"))
             interrupted = True
-        _tell(parser.close(), follower)
+        _tell(parser.close(), follower, parser.step)
         return interrupted
 
     def _chunks(self, container: str, follower: Follower, skip: int) -> Iterator[bytes]:
@@ -335,7 +335,9 @@ class ContainerBuilder:
         return [event.text for event in (*parser.feed(raw), *parser.close())]
 
 
-def _tell(events: Iterable[LogEvent], follower: Follower) -> None:
+def _tell(
+    events: Iterable[LogEvent], follower: Follower, step: tuple[int, int] | None = None
+) -> None:
     for event in events:
         phase = event.phase.value if event.phase is not None else "fetching"
-        follower.emit(Event(event.text, event.progress, phase, is_log=True))
+        follower.emit(Event(event.text, event.progress, phase, is_log=True, step=step))
