@@ -24,9 +24,10 @@ def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -
       - `JupyterHub.jinja_environment_options`: an extension of Jinja's goes to its
         ``extensions``, by which our pages extend those of other packages.
 
-    The last two change the pages ``spawn_pending.html`` and ``not_running.html``, and nothing
-    else. Each of these settings can be made by hand instead, and changed afterwards. Settings of
-    `Repo2DockerSpawner` are made as of any spawner, before or after.
+    The last two change the pages ``spawn_pending.html``, ``not_running.html`` and
+    ``spawn.html``, and nothing else. Each of these settings can be made by hand instead, and
+    changed afterwards. Settings of `Repo2DockerSpawner` are made as of any spawner, before or
+    after.
 
     Args:
         c: the configuration object, ``get_config()``.
