@@ -23,6 +23,7 @@ from . import (
     build_overhead,
     cached_launch,
     fifty_launches,
+    form,
     line_delay,
     log_flood,
     long_history,
@@ -41,6 +42,7 @@ _MODULES = (
     log_flood,
     many_builds,
     poll_while_full,
+    form,
 )
 CASES: dict[str, Callable[[Bed, Options], list[Row]]] = {
     module.CASE: module.measure for module in _MODULES

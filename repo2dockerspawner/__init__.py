@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._version import __version__
+from .configuring import configure
 from .mixin import Repo2DockerMixin
 from .spawner import Repo2DockerSpawner
 
-__all__ = ["Repo2DockerMixin", "Repo2DockerSpawner", "__version__"]
+__all__ = ["Repo2DockerMixin", "Repo2DockerSpawner", "__version__", "configure"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from .errors import RepoSpecError
 
@@ -38,6 +39,8 @@ _LIKE_GITHUB = re.compile(
     r"(tree|blob|releases/tag)/.+|commit/[0-9a-fA-F]{4,64}|pull/[0-9]+(/.*)?", re.DOTALL
 )
 _LIKE_GITEA = re.compile(r"(src|raw|commits)/(branch|tag|commit)/.+|pulls/[0-9]+(/.*)?", re.DOTALL)
+_ZENODO_DOI = re.compile(r"10\.5281/zenodo\.([0-9]{1,18})(?:\.svg)?")
+_ARCHIVE_END = re.compile(r"\.(?:zip|tar\.gz|tar\.bz2|tar|bundle)\Z")
 _GIST = re.compile(r"[0-9a-fA-F]{1,64}")
 
 
@@ -75,13 +78,16 @@ def forge_of(host: str) -> str:
     return name if name in _FORGES or name == "gist.github.com" else ""
 
 
-def read_page(host: str, segments: Sequence[str], *, web: bool = True) -> Page | None:
+def read_page(
+    host: str, segments: Sequence[str], *, web: bool = True, query: str = ""
+) -> Page | None:
     """What the page at ``host`` shows.
 
     Args:
         host: lower case; ``www.`` is dropped where the forge is known.
         segments: the parts of the path, each decoded.
         web: ``False`` for ssh and git addresses, which have no pages.
+        query: what follows the ``?``, as written.
 
     Returns:
         ``None`` where the host is not in the table and the path has no form that we know: it
@@ -97,7 +103,7 @@ def read_page(host: str, segments: Sequence[str], *, web: bool = True) -> Page |
         return Page(_repo(segments)) if forge else None
     if forge:
         return _FORGES[forge](list(segments))
-    return _unknown(list(segments))
+    return _bitbucket_server(list(segments), query) or _unknown(list(segments))
 
 
 def read_record(host: str, path: str, segments: Sequence[str]) -> Record | None:
@@ -114,9 +120,9 @@ def read_record(host: str, path: str, segments: Sequence[str]) -> Record | None:
     name = host.removeprefix("www.")
     rest = list(segments)
     match name, rest:
-        case (("zenodo.org" | "sandbox.zenodo.org"), ["record" | "records" as kind, number, *_]):
-            if re.fullmatch(r"[0-9]{1,18}", number):
-                return Record("zenodo", f"https://{name}/{kind}/{number}")
+        case (("zenodo.org" | "sandbox.zenodo.org"), _):
+            if page := _zenodo(rest):
+                return Record("zenodo", f"https://{name}/{page}")
         case "data.caltech.edu", ["records", number, *_]:
             if re.fullmatch(r"[A-Za-z0-9\-]{1,64}", number):
                 return Record("zenodo", f"https://{name}/records/{number}")
@@ -134,6 +140,18 @@ def read_record(host: str, path: str, segments: Sequence[str]) -> Record | None:
     if name in _ARCHIVES:
         raise _refused(f"That page of {name} shows no single record; open the record and paste it.")
     return None
+
+
+def _zenodo(parts: list[str]) -> str:
+    match parts:
+        case ["record" | "records" as kind, number, *_] if re.fullmatch(r"[0-9]{1,18}", number):
+            return f"{kind}/{number}"
+        case ["doi", *doi] | ["badge", "DOI", *doi]:
+            # The id of the record is the end of the DOI.
+            found = _ZENODO_DOI.fullmatch("/".join(doi))
+            return f"records/{found[1]}" if found else ""
+        case _:
+            return ""
 
 
 _ARCHIVES = frozenset(
@@ -194,21 +212,41 @@ def _github_view(repo: str, view: list[str]) -> Page:
     match view:
         case [kind, *rest] if kind in _FILE_VIEWS:
             return _open(repo, rest)
-        case ["commit", ref, *_]:
-            return Page(repo, ref)
-        case ["pull", _, "commits", ref, *_]:
+        case ["commit", ref, *_] | ["pull", _, "commits", ref, *_]:
             return Page(repo, ref)
         case ["pull", number, *_]:
             return _pull(repo, number, "refs/pull/{}/head")
-        case ["releases", "tag", *rest] if rest:
-            return Page(repo, "refs/tags/" + "/".join(rest))
         case _:
             # Issues, wiki, actions and the like: the repository is what they belong to.
-            return Page(repo)
+            return Page(repo, _downloaded(view))
+
+
+def _downloaded(view: list[str]) -> str:
+    """The ref of a release's page or of what can be downloaded; ``""`` for other pages."""
+    match view:
+        case ["releases", "tag", *rest] if rest:
+            return "refs/tags/" + "/".join(rest)
+        case ["releases", "download", tag, _]:
+            return f"refs/tags/{tag}"
+        case ["archive" | "zipball" | "tarball", *rest]:
+            return _ARCHIVE_END.sub("", "/".join(rest))
+        case _:
+            return ""
 
 
 def _raw_github(parts: list[str]) -> Page:
     return _open(_repo(parts[:2]), parts[2:])
+
+
+def _packed_github(parts: list[str]) -> Page:
+    # codeload.github.com/OWNER/REPO/zip/REF
+    return Page(_repo(parts[:2]), "/".join(parts[3:]))
+
+
+def _raw_gist(parts: list[str]) -> Page:
+    # USER/ID/raw[/REVISION]/FILE
+    revisions = [part for part in parts[3:4] if FULL_COMMIT.fullmatch(part)]
+    return _gist([*parts[:2], *revisions])
 
 
 def _gist(parts: list[str]) -> Page:
@@ -242,6 +280,8 @@ def _gitlab_view(repo: str, view: list[str]) -> Page:
             return _pull(repo, number, "refs/merge-requests/{}/head")
         case ["tags" | "releases", *rest] if rest:
             return Page(repo, "refs/tags/" + "/".join(rest))
+        case ["archive", *rest, _] if rest:
+            return Page(repo, "/".join(rest))
         case _:
             return Page(repo)
 
@@ -261,6 +301,28 @@ def _bitbucket(parts: list[str]) -> Page:
             return Page(repo)
 
 
+def _bitbucket_server(parts: list[str], query: str) -> Page | None:
+    # Bitbucket Data Center: /projects/KEY/repos/NAME/browse/PATH?at=REF; fetched from /scm/….git
+    match parts:
+        case ["projects" | "users" as kind, key, "repos", name, *view]:
+            pass
+        case _:
+            return None
+    if not _NAME.fullmatch(key) or not _NAME.fullmatch(name):
+        return None
+    repo = f"scm/{'~' if kind == 'users' else ''}{key.lower()}/{name}.git"
+    ref = dict(parse_qsl(query, errors="replace")).get("at", "")
+    match view:
+        case ["browse" | "raw", *path]:
+            return Page(repo, ref, "/".join(path))
+        case ["commits", commit, *_]:
+            return Page(repo, commit)
+        case ["pull-requests", *rest] if rest:
+            raise _refused("Bitbucket gives no access to pull requests by git; name the branch.")
+        case _:
+            return Page(repo, ref)
+
+
 def _gitea(parts: list[str]) -> Page:
     return _gitea_view(_repo(parts[:2]), parts[2:]) or Page(_repo(parts[:2]))
 
@@ -275,10 +337,9 @@ def _gitea_view(repo: str, view: list[str]) -> Page | None:
             return Page(repo, ref)
         case ["pulls", number, *_]:
             return _pull(repo, number, "refs/pull/{}/head")
-        case ["releases", "tag", *rest] if rest:
-            return Page(repo, "refs/tags/" + "/".join(rest))
         case _:
-            return None
+            ref = _downloaded(view)
+            return Page(repo, ref) if ref else None
 
 
 def _unknown(parts: list[str]) -> Page | None:
@@ -296,6 +357,8 @@ def _unknown(parts: list[str]) -> Page | None:
 _FORGES: dict[str, Callable[[list[str]], Page]] = {
     "github.com": _github,
     "raw.githubusercontent.com": _raw_github,
+    "codeload.github.com": _packed_github,
+    "gist.githubusercontent.com": _raw_gist,
     "gitlab.com": _gitlab,
     "bitbucket.org": _bitbucket,
     "codeberg.org": _gitea,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
+from jupyterhub.utils import url_path_join
 from tornado import web
 
 from .errors import Repo2DockerError
-from .launch import render
+from .launch import FIELDS, render
+
+if TYPE_CHECKING:
+    from .launching import Launch
 
 try:
     from jupyterhub.spawner import SpawnException
@@ -22,7 +29,41 @@ except ImportError:  # JupyterHub 5; the shim that "Upgrading to 6" recommends
             self.reason = reason
 
 
-__all__ = ["ConfirmLaunch", "LaunchFailed", "SpawnException"]
+__all__ = ["EDIT", "ConfirmLaunch", "HubLinks", "LaunchFailed", "SpawnException", "hub_links"]
+
+EDIT = "edit"
+"""In a link's query (after ``opt-``): show the form, whatever repository the link is of."""
+
+
+@dataclass(frozen=True)
+class HubLinks:
+    """Where a server's pages are, as paths with the hub's ``base_url``.
+
+    Attributes:
+        form: the spawn page; a POST to it starts.
+        change: the same with the entries filled in; it never starts anything.
+        server: in the REST API; a DELETE ends the server or its start.
+    """
+
+    form: str
+    change: str
+    server: str
+
+
+def hub_links(spawner: Any, options: Mapping[str, Any]) -> HubLinks:
+    """Return the links of a spawner's server, default or named.
+
+    Args:
+        spawner: with its ``user`` and ``hub``.
+        options: `user_options` to fill in the form with; only ours are taken.
+    """
+    parts = [spawner.hub.base_url, "spawn", spawner.user.escaped_name]
+    if spawner.name:
+        parts.append(quote(spawner.name, safe="@~"))
+    form: str = url_path_join(*parts)
+    entries = {f"opt-{name}": str(options[name]) for name in FIELDS if options.get(name)}
+    change = f"{form}?{urlencode(entries | {f'opt-{EDIT}': '1'})}" if entries else form
+    return HubLinks(form, change, spawner.user.progress_url(spawner.name).removesuffix("/progress"))
 
 
 class ConfirmLaunch(Exception):  # noqa: N818 - no error: it makes JupyterHub show the form
@@ -42,11 +83,20 @@ class LaunchFailed(SpawnException):  # type: ignore[misc]
     JupyterHub 6 does not count a ``SpawnException`` as a failure of its own; JupyterHub 5 counts
     every exception (``consecutive_failure_limit``). The two attributes are what its pages and
     event streams show (utils.py, ``format_exception``).
+
+    Args:
+        error: what went wrong.
+        change: address of the form with the entries filled in, ``""`` where there is none.
+        launch: what failed; our page of a failed start shows its log for as long as JupyterHub
+            keeps the exception, which is until the next start.
     """
 
-    def __init__(self, error: Repo2DockerError) -> None:
+    def __init__(
+        self, error: Repo2DockerError, *, change: str = "", launch: Launch | None = None
+    ) -> None:
         super().__init__(error.message, reason=error.reason, status_code=error.status)
         self.jupyterhub_message = error.message
         self.jupyterhub_html_message = render(
-            "failure.html", message=error.message, lines=error.lines
+            "failure.html", message=error.message, lines=error.lines, change=change
         )
+        self.repo2docker_launch = launch

@@ -1,23 +1,29 @@
-"""Images on the engine: is the one of a key there, and can a server be started from it?"""
+"""Images on the engine: which are there, and can a server be started from one?"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import posixpath
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic, time
 from typing import Any
 
 import requests
 
 from .engine import APIError, Engine, NotFound
-from .errors import ImageError
-from .keys import LABEL_PREFIX
+from .errors import ImageError, LaunchError
+from .keys import LABEL_PREFIX, names_key, read_labels, short
 
-__all__ = ["Image", "Images", "image_gone"]
+__all__ = ["Environment", "Image", "Images", "choose_environment", "image_gone"]
 
 _PROBED = 1000
 _PROBE_SECONDS = 10
+_LISTED_SECONDS = 2.0
+_SAID_KEYS = 5
+_SHORT_KEY = re.compile(r"[0-9a-f]{12,64}")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -34,11 +40,42 @@ class Image:
     name: str
 
 
+@dataclass(frozen=True)
+class Environment:
+    """An image of ours, as the catalogue has it.
+
+    Attributes:
+        key: its build key.
+        image: the image.
+        name: of the repository, readable.
+        repo: the repository's address.
+        ref: as it was asked for; ``""`` is the default branch.
+        commit: the content id.
+        subdir: the folder that was built.
+        owner: the only user who may see and use it; ``""`` is everybody.
+        built: when, in seconds since 1970.
+    """
+
+    key: str
+    image: Image
+    name: str
+    repo: str = ""
+    ref: str = ""
+    commit: str = ""
+    subdir: str = ""
+    owner: str = ""
+    built: float = 0.0
+
+
 class Images:
     """Looks at the images of one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # build key -> when a server was last started from its image
+        self._used: dict[str, float] = {}
+        self._listing: asyncio.Task[list[Environment]] | None = None
+        self._listed_at = 0.0
         # (image id, command) that were found startable; an id never changes what it holds
         self._startable: dict[tuple[str, str], None] = {}
 
@@ -51,6 +88,34 @@ class Images:
             EngineError: the engine can't be reached.
         """
         return await self._engine.call(lambda client: _find(client, key, names))
+
+    async def environments(self, user: str, *, fresh: bool = False) -> list[Environment]:
+        """List the images that were built and that ``user`` may use, the last used first.
+
+        Docker doesn't say when an image was used, so that is known from this process's start on
+        (`note_use`); before that, when it was built. Asked of the engine at most every 2 seconds,
+        however many people open the spawn page, unless ``fresh`` is wanted.
+
+        Raises:
+            EngineError: the engine can't be reached.
+        """
+        now = monotonic()
+        listing = self._listing
+        if listing is None or fresh or (listing.done() and now - self._listed_at > _LISTED_SECONDS):
+            listing = asyncio.get_running_loop().create_task(self._engine.call(_list))
+            # who gives up waiting may be the only one who would have seen its error
+            listing.add_done_callback(_seen)
+            self._listing, self._listed_at = listing, now
+        # shielded, so that who gives up doesn't end it for the others
+        found = await asyncio.shield(listing)
+        mine = [one for one in found if one.owner in {"", user}]
+        return sorted(
+            mine, key=lambda one: max(one.built, self._used.get(one.key, 0)), reverse=True
+        )
+
+    def note_use(self, key: str) -> None:
+        """Remember that a server is being started from the key's image."""
+        self._used[key] = time()
 
     async def check_startable(self, image: Image, command: Sequence[str]) -> None:
         """Make sure that the image has the program that the server is started with.
@@ -102,6 +167,70 @@ def _find(client: Any, key: str, names: Sequence[str]) -> Image | None:
         if (found["Config"].get("Labels") or {}).get(LABEL_PREFIX + "key") == key:
             return Image(id=found["Id"], name=name)
     return None
+
+
+def choose_environment(environments: Iterable[Environment], asked: str) -> Environment:
+    """Return the one environment that ``asked`` means.
+
+    Args:
+        environments: those that may be chosen.
+        asked: a build key, 12 or more of its first digits, the image's name, or the
+            repository's name.
+
+    Raises:
+        LaunchError: there is none, or more than one; ``field`` is ``environment``.
+    """
+    known = list(environments)
+    found = [one for one in known if asked in {one.key, one.image.name}]
+    if not found and _SHORT_KEY.fullmatch(asked):
+        found = [one for one in known if one.key.startswith(asked)]
+    found = found or [one for one in known if one.name == asked]
+    if not found:
+        raise LaunchError(
+            f"There is no ready environment {asked} here, or no longer; choose another one, or "
+            "give the repository's address to build it.",
+            reason="environment_unknown",
+            status=404,
+            field="environment",
+        )
+    if len(found) > 1:
+        keys = ", ".join(short(one.key) for one in found[:_SAID_KEYS])
+        raise LaunchError(
+            f"{len(found)} ready environments are named {asked}; give the first 12 digits of the "
+            f"one you want: {keys}{' …' if len(found) > _SAID_KEYS else ''}.",
+            reason="environment_ambiguous",
+            field="environment",
+        )
+    return found[0]
+
+
+def _seen(listing: asyncio.Task[list[Environment]]) -> None:
+    if not listing.cancelled():
+        listing.exception()
+
+
+def _list(client: Any) -> list[Environment]:
+    """One call to the engine; an image with several names of ours counts once."""
+    found: dict[str, Environment] = {}
+    for summary in client.images(filters={"label": LABEL_PREFIX + "key"}):
+        words = read_labels(summary.get("Labels"))
+        key = words.get("key", "")
+        # an image made from one of ours has its labels too, but not its name
+        names = [name for name in summary.get("RepoTags") or () if names_key(name, key)]
+        if not names:
+            continue
+        built = float(summary.get("Created") or 0)
+        if key in found and found[key].built >= built:
+            continue
+        name = names[0].removesuffix(":latest")
+        found[key] = Environment(
+            key=key,
+            image=Image(id=summary["Id"], name=name),
+            name=words.get("name") or name,
+            **{word: words.get(word, "") for word in ("repo", "ref", "commit", "subdir", "owner")},
+            built=built,
+        )
+    return list(found.values())
 
 
 def _has_program(client: Any, image: str, program: str) -> bool:

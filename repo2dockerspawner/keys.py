@@ -23,6 +23,7 @@ __all__ = [
     "encode_label",
     "image_name",
     "labels",
+    "names_key",
     "read_labels",
     "short",
 ]
@@ -110,6 +111,14 @@ def image_name(key: str, name: str, *, prefix: str = "", registry: str = "") -> 
     tail = f"{slug}-{digits}" if slug else digits
     where = registry.rstrip("/") + "/" if registry else ""
     return f"{where}{prefix}{tail}"
+
+
+def names_key(image: str, key: str) -> bool:
+    """Whether an image's name, with or without a tag, is one that `image_name` gives the key."""
+    if not re.fullmatch(r"[0-9a-f]{64}", key):
+        return False
+    name = image.rpartition("/")[2].partition(":")[0]
+    return name.endswith(key[:_NAME_DIGITS])
 
 
 def encode_label(value: str) -> str:

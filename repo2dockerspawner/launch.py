@@ -1,4 +1,4 @@
-"""What a person asked for (form, query or REST) → a launch request; and the options form.
+"""What a person asked for (form, query or REST) → a launch request.
 
 Knows neither Docker nor the network. The form and `user_options` have the same names, so one
 set of rules serves the form, a link and the REST API.
@@ -6,14 +6,19 @@ set of rules serves the form, a link and the REST API.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .errors import LaunchError
+from .fields import check_urlpath, relative_path
+from .hosts import CASELESS, FULL_COMMIT
+from .profiles import Profile, chosen_profile
 from .repos import RepoSpec, parse_repo
 
 __all__ = [
@@ -23,6 +28,7 @@ __all__ = [
     "launch_request",
     "options_from_fields",
     "render",
+    "starts_directly",
 ]
 
 FIELDS = ("repo", "ref", "subdir", "path", "urlpath", "environment", "profile", "image")
@@ -39,10 +45,12 @@ class LaunchRules:
     Attributes:
         allowed_schemes: how repositories may be fetched (``https``, ``ssh``).
         content_providers: repo2docker's providers that may be used (``git``).
+        profiles: those that the person may choose.
     """
 
     allowed_schemes: Collection[str] = ("https", "ssh")
     content_providers: Collection[str] = ("git",)
+    profiles: Sequence[Profile] = ()
 
 
 @dataclass(frozen=True)
@@ -52,10 +60,19 @@ class LaunchRequest:
     Attributes:
         repo: the repository to build, or ``None`` for a ready image.
         image: DockerSpawner's ``image`` option; ``""`` is the default image.
+        environment: which ready environment, as it was asked for; whether there is one is not
+            known here.
+        profile: the profile that holds for this launch.
+        path: file or folder to open in the ready environment (`RepoSpec` has its own).
+        urlpath: URL under the server to open instead.
     """
 
     repo: RepoSpec | None = None
     image: str = ""
+    environment: str = ""
+    profile: Profile | None = None
+    path: str = ""
+    urlpath: str = ""
 
 
 def options_from_fields(fields: Mapping[str, Sequence[Any]]) -> dict[str, str]:
@@ -103,10 +120,9 @@ def launch_request(options: Any, rules: LaunchRules) -> LaunchRequest:
         if len(value) > _MAX_LENGTH:
             message = f"The option {name} is longer than {_MAX_LENGTH} characters."
             raise LaunchError(message, field=name)
-    for name in ("environment", "profile"):
-        if found.get(name):
-            message = f"This hub has no {name} to choose; leave {name} out."
-            raise LaunchError(message, field=name)
+    profile = chosen_profile(rules.profiles, found.get("profile", "").strip())
+    if found.get("environment"):
+        return _environment_request(found, profile)
     image = found.get("image", "")
     if not found.get("repo"):
         stray = [name for name in _REPO_FIELDS if found.get(name)]
@@ -116,21 +132,80 @@ def launch_request(options: Any, rules: LaunchRules) -> LaunchRequest:
                 "address, or empty the other fields.",
                 field="repo",
             )
-        return LaunchRequest(image=image)
+        return LaunchRequest(image=image, profile=profile)
     if image:
-        raise LaunchError(
-            "Choose one of them: a repository's address, or a ready image (then leave the "
-            "repository empty).",
-            field="image",
-        )
+        raise _two_choices("image")
     spec = parse_repo(
         found["repo"],
         **{name: found.get(name, "") for name in _REPO_FIELDS},
         allowed_schemes=rules.allowed_schemes,
         content_providers=rules.content_providers,
     )
-    return LaunchRequest(repo=spec)
+    return LaunchRequest(repo=spec, profile=profile)
 
+
+def _environment_request(found: Mapping[str, str], profile: Profile | None) -> LaunchRequest:
+    if found.get("repo") or found.get("image"):
+        raise _two_choices("environment")
+    for name in ("ref", "subdir"):
+        if found.get(name):
+            raise LaunchError(
+                f"A ready environment is of one commit and folder already: empty the "
+                f"{_NAMES[name]}, or give the repository's address in its place.",
+                field=name,
+            )
+    return LaunchRequest(
+        environment=found["environment"].strip(),
+        profile=profile,
+        path=relative_path(found.get("path", ""), "path", "path to open"),
+        urlpath=check_urlpath(found.get("urlpath", "")),
+    )
+
+
+def _two_choices(field: str) -> LaunchError:
+    return LaunchError(
+        "Choose one of them: a repository's address, or a ready environment (then leave the "
+        "repository empty).",
+        field=field,
+    )
+
+
+def starts_directly(request: LaunchRequest, patterns: Iterable[str]) -> bool:
+    """Whether a link to this may start without a person who presses Start.
+
+    Only a branch or tag of a repository that the administrator trusts. What anybody may have
+    brought there does not: a pull request, or a commit by its id, which on some hosts may be a
+    fork's. Nor a URL to open that does more than to show a file.
+
+    Args:
+        request: what the link asks for.
+        patterns: of ``host/owner/repo``, with ``*`` as in a shell.
+    """
+    spec = request.repo
+    if spec is None or "?" in spec.urlpath or "git-pull" in spec.urlpath:
+        return False
+    if not all(map(_is_of_the_owner, filter(None, (spec.ref, spec.tail)))):
+        return False
+    place = re.sub(r"\A[a-z]+://(?:[^@/]*@)?", "", spec.identity).removesuffix(".git")
+    caseless = spec.host in CASELESS
+    return any(fnmatchcase(place, pattern.lower() if caseless else pattern) for pattern in patterns)
+
+
+def _is_of_the_owner(ref: str) -> bool:
+    if ref.startswith(("refs/heads/", "refs/tags/")):
+        return True
+    first = ref.removeprefix("refs/").split("/")[0]
+    # git takes "pull/3/head" for refs/pull/3/head, so only these names are surely branches or tags
+    hexadecimal = re.fullmatch(r"[0-9a-fA-F]{4,64}", first) or FULL_COMMIT.fullmatch(first)
+    return not ref.startswith("refs/") and first not in _REFS_OF_OTHERS and not hexadecimal
+
+
+_REFS_OF_OTHERS = frozenset(
+    {
+        *("pull", "pulls", "pull-requests", "merge-requests", "changes", "for", "for-review"),
+        *("keep-around", "pipelines", "environments", "meta", "remotes", "notes"),
+    }
+)
 
 _NAMES = {
     "ref": "branch, tag or commit",

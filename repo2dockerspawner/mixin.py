@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy
-from traitlets import default
 
 from .builds.plan import BuildPlan
-from .errors import ImageError, LaunchError, Repo2DockerError
-from .hubcompat import ConfirmLaunch, LaunchFailed
+from .errors import ImageError, Repo2DockerError
+from .form import FormMixin
+from .hosts import FULL_COMMIT
+from .hubcompat import HubLinks, LaunchFailed, hub_links
 from .images import Image
 from .keys import BuildInputs, build_key, container_name, image_name, labels, short
-from .launch import FIELDS, LaunchRules, launch_request, options_from_fields, render
-from .launching import Launch
+from .launch import LaunchRequest, launch_request
+from .launching import Launch, LaunchTarget
 from .repos import RepoSpec
 from .resolve import Resolved, resolve
 from .shared import Shared, shared
-from .traits import START_MARGIN, BuildTraits
+from .traits import START_MARGIN
 
 __all__ = ["COMMAND", "Repo2DockerMixin"]
 
@@ -31,7 +33,7 @@ COMMAND = ["jupyterhub-singleuser"]
 _RESOLVE_TIMEOUT = 30.0
 
 
-class Repo2DockerMixin(BuildTraits):
+class Repo2DockerMixin(FormMixin):
     """Adds repositories to a spawner that starts what its ``image`` names.
 
     `start` makes the image of the repository that was asked for, or finds it, sets ``image`` and
@@ -50,77 +52,12 @@ class Repo2DockerMixin(BuildTraits):
     _log_name: str
 
     _launch: Launch | None = None
-    #: What the page is filled in with: the last entries that did not lead to a server.
-    _entries: Mapping[str, str] | None = None
-    #: What a launch has set as ``image``, and what was there before.
-    _image_set: str | None = None
-    _image_before: str | None = None
     _built: Image | None = None
     _spec: RepoSpec | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.check_timeouts()
-
-    @property
-    def _rules(self) -> LaunchRules:
-        return LaunchRules(tuple(self.allowed_schemes), tuple(self.content_providers))
-
-    # -- the options form ------------------------------------------------------------------
-
-    # The methods of defaults have names of their own, so that DockerSpawner's stay callable.
-
-    @default("options_form")
-    def _repo2docker_options_form(self) -> Any:
-        # every page of the hub evaluates this trait (page.html), so it must cost nothing
-        return lambda spawner: spawner._render_options_form()  # noqa: SLF001 - it is one of us
-
-    def _render_options_form(self) -> str:
-        entries = dict.fromkeys(FIELDS, "")
-        entries.update(self._entries or {})
-        self._entries = None
-        choices, any_image = self._image_choices()
-        return render("options_form.html", entries=entries, choices=choices, any_image=any_image)
-
-    def _image_choices(self) -> tuple[list[str], bool]:
-        """Return the ready images one may choose, and whether any image may be named."""
-        return [], False
-
-    @default("options_from_form")
-    def _repo2docker_options_from_form(self) -> Any:
-        return self._options_from_form
-
-    def _options_from_form(self, formdata: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-        """Return the form's entries as `user_options`.
-
-        Raises:
-            LaunchFailed: they are wrong; JupyterHub shows the form again with the sentence.
-        """
-        options = options_from_fields(formdata)
-        self._entries = options
-        if self.user is not None:
-            # after an error JupyterHub shows the default server's form, whichever it was for
-            self.user.spawner._entries = options  # noqa: SLF001 - it is one of us
-        try:
-            launch_request(options, self._rules)
-        except LaunchError as error:
-            raise LaunchFailed(error) from error
-        return options
-
-    def options_from_query(self, query_data: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """Fill in the form from a link: a GET never builds and never starts.
-
-        Raises:
-            ConfirmLaunch: always; it makes JupyterHub show the form.
-        """
-        self._entries = options_from_fields(query_data)
-        raise ConfirmLaunch
-
-    @default("apply_user_options")
-    def _repo2docker_apply_user_options(self) -> Any:
-        # the options are checked in start(), which JupyterHub 5.2 and REST pass through too;
-        # without this JupyterHub warns of unhandled options at every start
-        return _leave_to_start
 
     # -- start -----------------------------------------------------------------------------
 
@@ -131,28 +68,32 @@ class Repo2DockerMixin(BuildTraits):
             SpawnException: what the person is told; an error of theirs, not JupyterHub's.
         """
         launch = self._launch = Launch()
+        self._restore_image()
+        before = self.image
         try:
-            self._restore_image()
-            before = self.image
             await self._prepare(launch)
             started = await self._start_server(launch)
-            if self.image != before:
-                self._image_before, self._image_set = before, self.image
             for spawner in (self, self.user.spawner) if self.user is not None else (self,):
-                spawner._entries = None  # noqa: SLF001 - it is one of us
+                spawner._entered = None  # noqa: SLF001 - it is one of us
         except asyncio.CancelledError:
+            if launch.elapsed < self.start_timeout:
+                # else JupyterHub has given up by itself, and says so
+                launch.cancelled()
             self._on_cancelled()
             raise
         except Repo2DockerError as error:
-            launch.say(error.message, "failed")
+            launch.failed(error)
+            self._enter(self.user_options or {}, error)
             lines = "".join(f"\n  | {line}" for line in error.lines)
             self.log.warning(
                 "Not starting %s (%s): %s%s", self._log_name, error.reason, error.message, lines
             )
-            raise LaunchFailed(error) from error
+            raise LaunchFailed(error, change=self._change_link, launch=launch) from error
         else:
             return started
         finally:
+            if self.image != before:
+                self._image_before, self._image_set = before, self.image
             launch.close()
 
     async def _start_server(self, launch: Launch) -> Any:
@@ -164,6 +105,7 @@ class Repo2DockerMixin(BuildTraits):
 
     def _restore_image(self) -> None:
         """Take back what an earlier launch has chosen; what others have set since then stays."""
+        self._take_back_profile()
         if self._image_set is not None and self.image == self._image_set:
             self.image = self._image_before or self.image
         self._image_set = self._image_before = None
@@ -173,6 +115,9 @@ class Repo2DockerMixin(BuildTraits):
     async def _prepare(self, launch: Launch) -> None:
         """Make sure of the image that the options ask for, and set it."""
         request = launch_request(self.user_options or {}, self._rules)
+        self._apply_profile(request.profile)
+        if request.environment:
+            await self._prepare_environment(request, launch)
         if request.repo is None:
             return
         # always before JupyterHub's own limit, which has no words for it; a hook may have set
@@ -191,21 +136,43 @@ class Repo2DockerMixin(BuildTraits):
         self._built, self._spec = image, spec
         self.image = image.name
 
+    async def _prepare_environment(self, request: LaunchRequest, launch: Launch) -> None:
+        """Set the image of a ready environment; nothing is ever built here."""
+        listed, _ = self._image_choices()
+        if request.environment in listed:
+            self.image = listed[request.environment]
+            return
+        found = await self._environment(request.environment)
+        # the labels don't say the provider; only git's content ids are commits
+        provider = "git" if FULL_COMMIT.fullmatch(found.commit) else "doi"
+        spec = RepoSpec(provider, found.repo, found.ref, found.subdir)
+        launch.resolved(
+            f"Found the environment {found.name}, which is ready.",
+            LaunchTarget.of(Resolved(spec, found.commit)),
+        )
+        await self._shared().images.check_startable(found.image, self._server_command())
+        self._built = found.image
+        self._spec = replace(spec, path=request.path, urlpath=request.urlpath)
+        self.image = found.image.name
+        self._shared().images.note_use(found.key)
+
     async def _image_of(self, asked: RepoSpec, launch: Launch) -> tuple[Image, RepoSpec]:
-        launch.say(f"Looking up {asked.name}…", "fetching")
+        launch.target = LaunchTarget(asked.name, asked.ref_label, subdir=asked.subdir)
+        launch.say(f"Looking up {asked.name}…", "waiting")
         resolved = await resolve(
             asked, timeout=_RESOLVE_TIMEOUT, allowed_schemes=self._rules.allowed_schemes
         )
         if resolved.note:
-            launch.say(resolved.note, "fetching")
+            launch.say(resolved.note, "waiting")
         plan = self._plan(resolved)
-        launch.resolved(f"Found {plan.title}.")
+        launch.resolved(f"Found {plan.title}.", LaunchTarget.of(resolved))
         here = self._shared()
         image = await here.images.find(plan.key, plan.image)
         if image is None:
             image = await self._build(here, plan, launch)
         launch.built("The image is ready.")
         await here.images.check_startable(image, self._server_command())
+        here.images.note_use(plan.key)
         return image, resolved.spec
 
     async def _build(self, here: Shared, plan: BuildPlan, launch: Launch) -> Image:
@@ -323,7 +290,32 @@ class Repo2DockerMixin(BuildTraits):
     def clear_state(self) -> None:
         """Forget the launch; JupyterHub calls this before each start and after each stop."""
         super().clear_state()  # type: ignore[misc]
+        self._take_back_profile()
         self._launch = None
+
+    @property
+    def launch(self) -> Launch | None:
+        """The launch that is under way or was the last one; for our templates."""
+        return self._launch
+
+    @property
+    def launch_links(self) -> HubLinks:
+        """Where this server is started, changed and ended; for our templates."""
+        return hub_links(self, self.launch_entries)
+
+    @property
+    def launch_entries(self) -> dict[str, str]:
+        """What was asked for, as the form's fields; a POST of them starts the same again."""
+        options = self.user_options
+        if not isinstance(options, Mapping):
+            return {}
+        return {name: text for name, text in options.items() if isinstance(text, str)}
+
+    @property
+    def _change_link(self) -> str:
+        if self.user is None or self.hub is None:
+            return ""
+        return self.launch_links.change
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the launch's events, for each page that asks all of them from the first on."""
@@ -331,10 +323,6 @@ class Repo2DockerMixin(BuildTraits):
             await asyncio.sleep(0.05)
         async for event in self._launch.progress():
             yield event
-
-
-def _leave_to_start(_spawner: Any, _options: Any) -> None:
-    """See `Repo2DockerMixin._repo2docker_apply_user_options`."""
 
 
 def _identity_of_content(resolved: Resolved) -> str:

@@ -1,13 +1,14 @@
 """Pasted text -> repo spec: pure, no network.
 
 Every string is either understood as exactly one repository or refused with a sentence; nothing is
-ever passed on unread. To teach it another kind of page, add it to :mod:`.hosts`.
+ever passed on unread. To teach it another kind of page, add it to :mod:`.hosts`; another
+service's link to a repository, to :mod:`.links`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .addresses import (
@@ -21,9 +22,10 @@ from .addresses import (
 from .errors import RepoSpecError
 from .fields import check_ref, check_subdir, check_urlpath, relative_path
 from .hosts import CASELESS, Page, forge_of, read_page, read_record
+from .links import Link, read_link, without_badge
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 __all__ = ["RepoSpec", "check_ref", "parse_repo"]
 
@@ -38,6 +40,12 @@ _DOI_OF = {
     "10.6084": "figshare",
     "10.7910": "dataverse",
     "10.4211": "hydroshare",
+}
+# Hosts that have the files of another one's repositories.
+_RAW_HOSTS = {
+    "raw.githubusercontent.com": "github.com",
+    "codeload.github.com": "github.com",
+    "gist.githubusercontent.com": "gist.github.com",
 }
 _LABELS = {
     "git": "git repositories",
@@ -55,8 +63,15 @@ _DOI = re.compile(r"(10\.[0-9]{4,9}(?:\.[0-9]+)*)/[\-._;()/:A-Za-z0-9+]{1,255}")
 _SWH_LEAD = re.compile(
     r"(?:https?://)?archive\.softwareheritage\.org/(?:browse/)?(?=swh(:|%3a))", re.IGNORECASE
 )
+_SWH_BROWSE = re.compile(
+    r"(?:https?://)?archive\.softwareheritage\.org/browse/(directory|revision)/([0-9a-f]{40})/?"
+    r"(?:[?#].*)?",
+    re.IGNORECASE,
+)
 _SWHID = re.compile(r"(swh:1:(?:dir|rev):[0-9a-f]{40})(?:;.*)?", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-fA-F\-]{36}")
 _SCP_LEAD = re.compile(r"\A[^@]*@(?:\[[^\]]*\]|[^:]*):")
+_IN_ADDRESS = "path in the address"
 _OWNER_REPO = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\-+]*")
 
 
@@ -148,7 +163,8 @@ def parse_repo(
 
     Args:
         text: ``owner/repo``, ``owner/repo@ref``, the address of a repository or of a page of it,
-            a DOI, a SWHID; ``hg+https://…`` is a Mercurial repository.
+            a DOI, a SWHID; ``hg+https://…`` is a Mercurial repository; a Binder, nbgitpuller or
+            launch link, or a badge of one.
         ref: filled in by hand, as are the next three; wins over what ``text`` says.
         subdir: folder to build from.
         path: file or folder to open.
@@ -161,23 +177,45 @@ def parse_repo(
         RepoSpecError: it can't be understood or used; ``field`` says which entry is wrong. No
             other exception, for any strings.
     """
+    text = clean_text(without_badge(text))
+    link = read_link(text) or Link(text)
     provider, url, page = _read(
-        clean_text(text), allowed_schemes, frozenset(content_providers), default_host
+        clean_text(link.text), allowed_schemes, frozenset(content_providers), default_host
     )
+    page = _said_by_link(link, page)
     ref = ref.strip()
     if ref:
         check_ref(ref)
     path = relative_path(path, "path", "path to open")
     asked, shown, tail = _merge(page, ref, path)
+    opened = check_urlpath(urlpath)
+    if not opened and not path:
+        opened = _in_address(check_urlpath, link.urlpath)
     return RepoSpec(
         provider=provider,
         url=url,
         ref=asked,
-        subdir=check_subdir(subdir),
+        subdir=check_subdir(subdir) or _in_address(check_subdir, link.subdir),
         path=shown,
-        urlpath=check_urlpath(urlpath),
+        urlpath=opened,
         tail=tail,
     )
+
+
+def _said_by_link(link: Link, page: Page) -> Page:
+    """The page that the link leads to, with what the link says besides."""
+    if not link.ref and not link.path:
+        return page
+    ref, path, tail = _merge(page, link.ref.strip(), relative_path(link.path, "repo", _IN_ADDRESS))
+    return replace(page, ref=ref, path=path, tail=tail)
+
+
+def _in_address(check: Callable[[str], str], text: str) -> str:
+    """Check what a link says: where it can't be used, that is about the address."""
+    try:
+        return check(text)
+    except RepoSpecError as error:
+        raise _refused(f"The address can't be used: {error.message}") from error
 
 
 def _read(
@@ -199,7 +237,8 @@ def _read(
     if mercurial:
         return "mercurial", _plain(address), Page("")
     _need("git", providers)
-    page = read_page(address.host, address.segments, web=address.scheme in {"https", "http"})
+    web = address.scheme in {"https", "http"}
+    page = read_page(address.host, address.segments, web=web, query=address.query)
     if page is None:
         return "git", _plain(address), Page("")
     return "git", _page_url(address, page), page
@@ -211,8 +250,7 @@ def _page_url(address: Address, page: Page) -> str:
         return f"{address.base}/{page.repo}"
     user = "git@" if address.scheme == "ssh" else ""
     port = f":{address.port}" if address.port is not None else ""
-    if host == "raw.githubusercontent.com":
-        host = "github.com"
+    host = _RAW_HOSTS.get(host, host)
     return f"{address.scheme}://{user}{host}{port}/{page.repo}"
 
 
@@ -287,7 +325,9 @@ def _doi(text: str, providers: frozenset[str]) -> tuple[str, str] | None:
 
 def _swhid(text: str, providers: frozenset[str]) -> tuple[str, str] | None:
     lead = _SWH_LEAD.match(text)
-    if lead:
+    if browsed := _SWH_BROWSE.fullmatch(text):
+        text = f"swh:1:{browsed[1][:3].lower()}:{browsed[2]}"
+    elif lead:
         text = decode_segment(re.split(r"[?#]", text[lead.end() :])[0].rstrip("/"))
     elif not text.lower().startswith("swh:"):
         return None
@@ -315,7 +355,9 @@ def _record(address: Address, providers: frozenset[str]) -> tuple[str, str] | No
         _need("dataverse", providers)
         return "dataverse", f"{address.base}{address.path}?persistentId={persistent}"
     if "ckan" in providers and "dataset" in address.segments[:-1]:
-        return "ckan", address.base + address.path
+        activity = query.get("activity_id", "")
+        version = f"?activity_id={activity}" if _UUID.fullmatch(activity) else ""
+        return "ckan", address.base + address.path + version
     return None
 
 
@@ -333,8 +375,8 @@ def _off(label: str) -> RepoSpecError:
 
 def _merge(page: Page, ref: str, path: str) -> tuple[str, str, str]:
     """Ref, path, and tail, from what a page says and what was filled in by hand."""
-    shown = relative_path(page.path, "repo", "path in the address")
-    tail = relative_path(page.tail, "repo", "path in the address")
+    shown = relative_path(page.path, "repo", _IN_ADDRESS)
+    tail = relative_path(page.tail, "repo", _IN_ADDRESS)
     said = page.ref
     if tail:
         depth = 3 if tail.startswith(("refs/heads/", "refs/tags/")) else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from dockerspawner import DockerSpawner
@@ -44,11 +45,11 @@ class Repo2DockerSpawner(Repo2DockerMixin, DockerSpawner):  # type: ignore[misc]
         # (jupyterhub/dockerspawner#423)
         return True
 
-    def _image_choices(self) -> tuple[list[str], bool]:
+    def _image_choices(self) -> tuple[Mapping[str, str], bool]:
         allowed = self._get_allowed_images()
         if allowed == "*":
-            return [], True
-        return list(allowed), False
+            return {}, True
+        return dict(allowed or {}), False
 
     async def get_command(self) -> list[str]:
         """Return the server's command; of an image that wasn't built, its own by default."""

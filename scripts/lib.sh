@@ -14,6 +14,7 @@ ALLOW_INSTALL="${REPO2DOCKERSPAWNER_INSTALL:-no}"
 HUB6="jupyterhub>=6.1,<6.2"
 HUB5="jupyterhub>=5.5,<6"
 PROXY_PACKAGE="configurable-http-proxy@4"
+AXE_PACKAGE="axe-core@4"
 CHILD=""
 STARTED="$(date +%s)"
 
@@ -245,6 +246,15 @@ ensure_proxy() {
     echo "$PROXY_PACKAGE" >"$STATE/node/.stamp"
 }
 
+# For the browser tests; apart from the proxy, because npm removes what it wasn't asked for.
+ensure_axe() {
+    [ "$(cat "$STATE/axe/.stamp" 2>/dev/null)" = "$AXE_PACKAGE" ] && return
+    mkdir -p "$STATE/axe"
+    step npm-axe "browser: installing $AXE_PACKAGE" \
+        npm install --prefix "$STATE/axe" --no-save --no-package-lock --no-audit --no-fund "$AXE_PACKAGE"
+    echo "$AXE_PACKAGE" >"$STATE/axe/.stamp"
+}
+
 ensure_images() {
     # In the foreground: it says by itself what it does.
     "$ROOT/.venv/bin/python" -m testbed.images --log "$LOGS/images.log"
@@ -252,14 +262,14 @@ ensure_images() {
 
 # ensure PART…: unit | docker | hub | browser | demo, each with what it stands on.
 ensure() {
-    local part packages=() engine=no proxy=no hub5=no
+    local part packages=() engine=no proxy=no hub5=no axe=no
     for part in "$@"; do
         case "$part" in
         unit | lint) ;;
         docker) engine=yes ;;
         demo | hub6) engine=yes proxy=yes ;;
         hub | hub5) engine=yes proxy=yes hub5=yes ;;
-        browser) engine=yes proxy=yes packages+=(chromium) ;;
+        browser) engine=yes proxy=yes axe=yes packages+=(chromium) ;;
         *) die 2 "There is no part '$part': unit, lint, docker, hub, hub5, browser or demo." ;;
         esac
     done
@@ -273,6 +283,7 @@ ensure() {
     ensure_venv .venv test,dev "$HUB6"
     [ "$hub5" = no ] || ensure_venv .venv-hub5 test "$HUB5"
     [ "$proxy" = no ] || ensure_proxy
+    [ "$axe" = no ] || ensure_axe
     if [ "$engine" = yes ]; then
         ensure_engine
         ensure_images

@@ -17,7 +17,9 @@ from repo2dockerspawner.launch import (
     LaunchRules,
     launch_request,
     options_from_fields,
+    starts_directly,
 )
+from repo2dockerspawner.profiles import Profile
 
 RULES = LaunchRules()
 REPO = "https://github.com/owner/repo"
@@ -82,6 +84,82 @@ def test_an_image_is_left_to_dockerspawner() -> None:
     assert launch_request({"image": "any thing"}, RULES) == LaunchRequest(image="any thing")
 
 
+def test_a_ready_environment_is_left_to_the_catalogue() -> None:
+    options = {"environment": " 0123456789ab ", "path": "./a/b.ipynb", "urlpath": "/lab"}
+    assert launch_request(options, RULES) == LaunchRequest(
+        environment="0123456789ab", path="a/b.ipynb", urlpath="lab"
+    )
+
+
+def test_a_profile_goes_with_whatever_is_started() -> None:
+    small, large = Profile("small", "Small", default=True), Profile("large", "Large")
+    rules = LaunchRules(profiles=(small, large))
+    assert launch_request({}, rules) == LaunchRequest(profile=small)
+    assert launch_request({"profile": "large"}, rules) == LaunchRequest(profile=large)
+    assert launch_request({"repo": REPO, "profile": "large"}, rules).profile == large
+    assert launch_request({"image": "a", "profile": "large"}, rules).profile == large
+    assert launch_request({"environment": "a", "profile": "large"}, rules).profile == large
+
+
+TRUSTED = ["github.com/our-university/*", "git.example.org/team/Course"]
+OURS = "https://github.com/our-university/course"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repo": OURS},
+        {"repo": "our-university/course"},
+        {"repo": "https://github.com/Our-University/Course.git"},
+        {"repo": OURS, "ref": "main"},
+        {"repo": OURS, "ref": "feature/x"},
+        {"repo": OURS, "ref": "refs/tags/v1"},
+        {"repo": OURS, "ref": "v1.0", "path": "a.ipynb", "subdir": "b"},
+        {"repo": f"{OURS}/blob/main/a.ipynb"},
+        {"repo": f"{OURS}/tree/refs/heads/main/a"},
+        {"repo": OURS, "urlpath": "lab/tree/a.ipynb"},
+        {"repo": "https://mybinder.org/v2/gh/our-university/course/main?urlpath=lab"},
+        {"repo": "https://git.example.org/team/Course.git"},
+    ],
+    ids=lambda options: " ".join(options.values()),
+)
+def test_a_branch_or_tag_of_a_trusted_repository_starts_directly(options: dict[str, str]) -> None:
+    assert starts_directly(launch_request(options, RULES), TRUSTED)
+    assert not starts_directly(launch_request(options, RULES), [])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"environment": "0123456789ab"},
+        {"image": "github.com/our-university/course"},
+        {"repo": "https://github.com/others/course"},
+        {"repo": "https://github.com/others/our-university"},
+        {"repo": "https://github.com.example.org/our-university/course"},
+        {"repo": "https://gitlab.com/our-university/course"},
+        {"repo": "https://git.example.org/team/course"},
+        {"repo": "https://git.example.org/team/Course/more"},
+        {"repo": "git@evil.example:github.com/our-university/course"},
+        {"repo": f"{OURS}/pull/3"},
+        {"repo": OURS, "ref": "refs/pull/3/head"},
+        {"repo": OURS, "ref": "pull/3/head"},
+        {"repo": f"{OURS}/tree/pull/3/head"},
+        {"repo": f"{OURS}/tree/refs/pull/3/head"},
+        {"repo": OURS, "ref": "refs/stash"},
+        {"repo": f"{OURS}/commit/0123456789abcdef0123456789abcdef01234567"},
+        {"repo": OURS, "ref": "0123456"},
+        {"repo": f"{OURS}/tree/abcdef1/a"},
+        {"repo": OURS, "urlpath": "git-pull?repo=https://github.com/others/x"},
+        {"repo": OURS, "urlpath": "lab?x=y"},
+        {"repo": "https://gitlab.com/g/p/-/merge_requests/3"},
+    ],
+    ids=lambda options: " ".join(options.values()) or "nothing",
+)
+def test_whatever_others_may_have_brought_there_does_not(options: dict[str, str]) -> None:
+    assert not starts_directly(launch_request(options, RULES), [*TRUSTED, "gitlab.com/g/*"])
+
+
 def test_all_that_is_said_of_a_repository_is_taken() -> None:
     options = {"repo": "owner/repo", "ref": "feature/x", "subdir": "sub", "path": "sub/a.ipynb"}
     repo = launch_request(options, RULES).repo
@@ -109,7 +187,14 @@ def test_all_that_is_said_of_a_repository_is_taken() -> None:
         ({"repo": REPO, "subdir": "../x"}, "subdir"),
         ({"repo": REPO, "path": "/etc"}, "path"),
         ({"repo": REPO, "urlpath": "https://x"}, "urlpath"),
-        ({"environment": "abc"}, "environment"),
+        ({"environment": "abc", "repo": REPO}, "environment"),
+        ({"environment": "abc", "image": "a:1"}, "environment"),
+        ({"environment": "abc", "ref": "main"}, "ref"),
+        ({"environment": "abc", "subdir": "a"}, "subdir"),
+        ({"environment": "abc", "path": "../a"}, "path"),
+        ({"environment": "abc", "urlpath": "//a"}, "urlpath"),
+        ({"environment": "abc", "profile": "big"}, "profile"),
+        ({"profile": "big"}, "profile"),
         ({"repo": REPO, "profile": "big"}, "profile"),
         ({"repo": REPO, "ref": 7}, "ref"),
         ({"repo": [REPO]}, "repo"),

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repo2dockerspawner.builds.events import Event
-from repo2dockerspawner.launching import Launch
+from repo2dockerspawner.errors import BuildError
+from repo2dockerspawner.launching import Launch, LaunchTarget
+from repo2dockerspawner.repos import RepoSpec
+from repo2dockerspawner.resolve import Resolved
 
 
 async def collect(launch: Launch) -> list[dict[str, Any]]:
@@ -118,8 +121,97 @@ async def test_all_pages_are_sent_the_same_whenever_they_come() -> None:
     launch.starting("Starting your server.")
     launch.close()
     after = await collect(launch)
-    assert await early == await late == after
+    assert timeless(await early) == timeless(await late) == timeless(after)
     assert len(after) == 52
+
+
+def timeless(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if name != "elapsed"} for one in sent]
+
+
+def test_events_are_numbered_so_that_a_page_knows_what_it_has() -> None:
+    launch = Launch()
+    launch.say("ours", "waiting")
+    launch.forward(Event("one\ntwo", 0.1, "building", is_log=True))
+    launch.starting("Starting your server.")
+    sent = read(launch)
+    assert [(one["index"], one["line"]) for one in sent] == [(0, 1), (1, 3), (2, 4)]
+    assert {one["started"] for one in sent} == {launch.started}
+    assert all(0 <= one["elapsed"] < 5 for one in sent)
+    assert [one.get("is_log", False) for one in sent] == [False, True, False]
+
+
+def test_what_is_left_out_has_the_number_of_its_last_event() -> None:
+    launch = Launch()
+    total = 0
+    for number in range(200):
+        text = "\n".join(f"{number} {'x' * 100}" for _ in range(50))
+        launch.forward(Event(text, 0.1, "building", is_log=True))
+        total += 50
+    sent = read(launch)
+    (gap,) = [at for at, one in enumerate(sent) if one.get("gap")]
+    assert sent[gap + 1]["index"] == sent[gap]["index"] + 1
+    missing = sent[gap]["line"] - sent[gap - 1]["line"]
+    assert f"{missing:,} lines left out" in sent[gap]["message"]
+    assert sent[-1]["line"] == total
+    assert f"{missing:,} lines left out" in launch.log_text()
+    assert launch.log_text().splitlines()[0] == sent[0]["message"].splitlines()[0]
+    assert launch.log_text().endswith(sent[-1]["message"])
+
+
+def test_step_place_and_time_are_told_where_they_are_known() -> None:
+    launch = Launch()
+    launch.forward(Event("2nd in line.", 0, "waiting", place=2))
+    launch.forward(Event("x", 0.4, "building", is_log=True, step=(4, 9)))
+    launch.about = 185.0
+    launch.forward(Event("y", 0.4, "building", is_log=True))
+    first, second, third = read(launch)
+    assert (first["place"], "step" in first) == (2, False)
+    assert (second["step"], "place" in second) == ((4, 9), False)
+    assert "step" not in third
+    assert third["about"] == 185.0
+
+
+def test_what_is_started_is_told_when_more_of_it_is_known() -> None:
+    commit = "0123abc" + "4" * 33
+    spec = RepoSpec("git", "https://github.com/geo/course", "refs/heads/main", "docs")
+    launch = Launch()
+    launch.target = LaunchTarget("geo/course")
+    launch.say("Looking up geo/course…", "waiting")
+    launch.say("A note.", "waiting")
+    launch.resolved("Found it.", LaunchTarget.of(Resolved(spec, commit)))
+    launch.starting("Starting your server.")
+    first, note, found, last = read(launch)
+    assert (first["launch"]["name"], first["launch"]["commit"]) == ("geo/course", "")
+    assert "launch" not in note
+    assert found["launch"] == {
+        "name": "geo/course",
+        "ref": "main",
+        "commit": commit,
+        "short": "0123abc",
+        "url": f"https://github.com/geo/course/tree/{commit}/docs",
+        "subdir": "docs",
+    }
+    assert "launch" not in last
+
+
+def test_a_failure_is_told_with_the_lines_that_matter() -> None:
+    launch = Launch()
+    launch.failed(BuildError("It failed.", reason="build_failed", lines=["E: <b>no</b>"]))
+    (sent,) = read(launch)
+    assert (sent["phase"], sent["message"]) == ("failed", "It failed.")
+    assert sent["failure"] == {"lines": ["E: <b>no</b>"], "reason": "build_failed"}
+    assert "html_message" not in sent
+
+
+def test_a_page_without_javascript_is_told_where_the_launch_is() -> None:
+    launch = Launch()
+    launch.say("Looking up geo/course…", "waiting")
+    launch.forward(Event("\n".join(map(str, range(50))), 0.1, "building", is_log=True))
+    assert (launch.phase, launch.said) == ("building", "Looking up geo/course…")
+    assert launch.last_lines == [str(number) for number in range(30, 50)]
+    launch.cancelled()
+    assert launch.phase == "cancelled"
 
 
 async def test_what_is_there_is_sent_without_waiting() -> None:

@@ -21,6 +21,7 @@ def test_the_package_has_its_public_names_and_no_others() -> None:
         "Repo2DockerMixin",
         "Repo2DockerSpawner",
         "__version__",
+        "configure",
     }
 
 

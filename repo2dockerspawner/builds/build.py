@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 from ..errors import BuildError, Repo2DockerError
 from .events import Event, EventLog
@@ -82,9 +83,9 @@ class Build:
             self.log.close()
             self._ended.set()
 
-    def say(self, text: str) -> None:
-        """Add a sentence of ours to the log."""
-        self._append(Event(text, self._progress, self._phase))
+    def say(self, text: str, place: int | None = None) -> None:
+        """Add a sentence of ours to the log; ``place`` in line, where that is what it says."""
+        self._append(Event(text, self._progress, self._phase, place=place))
 
     def receive(self, events: Sequence[Event]) -> None:
         """Take what the worker thread has read."""
@@ -101,7 +102,7 @@ class Build:
     def _append(self, event: Event) -> None:
         self._progress = max(self._progress, min(event.progress, 1.0))
         if event.progress != self._progress:
-            event = Event(event.text, self._progress, event.phase, event.is_log)
+            event = replace(event, progress=self._progress)
         self.log.append(event)
         if self._record is not None:
             self._record(self, event)

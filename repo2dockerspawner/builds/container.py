@@ -49,6 +49,8 @@ _LOG_CONFIG = {"max-size": "64m", "max-file": "2"}
 _START_GRACE = 30.0
 # Seconds between a log's end and its container's, after which the log was merely cut off.
 _END_GRACE = 3
+# Seconds after a failure when an engine that was about to end is gone.
+_LOOK_AGAIN = 0.3
 # Seconds that an engine may take to come back in the middle of a build.
 _PATIENCE = 60
 # Seconds before something that was in the way is looked at again, and at most.
@@ -110,6 +112,8 @@ class ContainerBuilder:
         if follower.detached.is_set():
             return Outcome(ours=follower.ours, detached=True)
         exit_code, out_of_memory = self._ending(container, follower)
+        if exit_code and not interrupted:
+            interrupted = self._engine_is_going(follower)
         # who only reads along leaves it to its maker, who might not have seen yet how it ended
         if follower.ours and (plan.retention <= 0 or follower.cancelled.is_set()):
             self._let_go(container)
@@ -265,7 +269,7 @@ class ContainerBuilder:
             try:
                 for chunk in self._chunks(container, follower, seen):
                     seen += len(chunk)
-                    _tell(parser.feed(chunk), follower)
+                    _tell(parser.feed(chunk), follower, parser.step)
             except _BrokenError:
                 whole = False
             if follower.detached.is_set() or (whole and not self._still_runs(container, follower)):
@@ -276,7 +280,7 @@ class ContainerBuilder:
             interrupted = True
             pause = _PAUSE if seen > before else min(2 * pause + _PAUSE, _LONGEST_PAUSE)
             follower.detached.wait(pause)
-        _tell(parser.close(), follower)
+        _tell(parser.close(), follower, parser.step)
         return interrupted
 
     def _chunks(self, container: str, follower: Follower, skip: int) -> Iterator[bytes]:
@@ -329,6 +333,21 @@ class ContainerBuilder:
             )
         except NotFound:
             return False
+
+    def _engine_is_going(self, follower: Follower) -> bool:
+        """Return whether the engine ends, which ends its containers first."""
+        follower.detached.wait(_LOOK_AGAIN)
+        try:
+            self._engine.client.ping()
+        except (APIError, EngineError, requests.exceptions.RequestException):
+            self._patiently(
+                lambda client: client.ping(),
+                seconds=_PATIENCE,
+                attempts=_PATIENCE,
+                until=follower.detached,
+            )
+            return True
+        return False
 
     def _ending(self, container: str, follower: Follower) -> tuple[int | None, bool]:
         """Return exit code and whether memory ran out; (None, False) where it is gone."""
@@ -405,7 +424,9 @@ class ContainerBuilder:
         return [event.text for event in (*parser.feed(raw), *parser.close())]
 
 
-def _tell(events: Iterable[LogEvent], follower: Follower) -> None:
+def _tell(
+    events: Iterable[LogEvent], follower: Follower, step: tuple[int, int] | None = None
+) -> None:
     for event in events:
         phase = event.phase.value if event.phase is not None else "fetching"
-        follower.emit(Event(event.text, event.progress, phase, is_log=True))
+        follower.emit(Event(event.text, event.progress, phase, is_log=True, step=step))

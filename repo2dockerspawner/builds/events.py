@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-__all__ = ["HEAD_SIZE", "TAIL_SIZE", "Event", "EventLog"]
+__all__ = ["HEAD_SIZE", "TAIL_SIZE", "Event", "EventLog", "Numbered"]
 
 HEAD_SIZE = 64 * 1024
 """Characters kept of a log's beginning, where a build says what it is doing."""
@@ -24,17 +24,38 @@ class Event:
         progress: of the whole, from 0.0 to 1.0; never less than an earlier event's.
         phase: ``waiting``, ``fetching``, ``building``, ``pushing`` or ``starting``.
         is_log: whether the text is what the build printed, or a sentence of ours.
+        step: (4, 9) for "step 4 of 9", where it is known.
+        place: in line, from 1 on, where the build waits.
     """
 
     text: str
     progress: float
     phase: str = ""
     is_log: bool = False
+    step: tuple[int, int] | None = None
+    place: int | None = None
 
     @property
     def lines(self) -> int:
         """The number of lines in the text."""
         return self.text.count("\n") + 1
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """An event and where it stands, the same for every listener.
+
+    Attributes:
+        event: what happened.
+        index: its number among all events, from 0 on; of a gap, that of the last event in it.
+        line: how many lines there have been up to its end.
+        gap: whether it only says that events are left out.
+    """
+
+    event: Event
+    index: int
+    line: int
+    gap: bool = False
 
 
 class EventLog:
@@ -103,12 +124,22 @@ class EventLog:
                 break
         return lines[-limit:]
 
+    def kept(self) -> list[Event]:
+        """Return what is kept, and where something is left out, an event that says so."""
+        missing = [self._gap(self.left_out)] if self._dropped else []
+        return [*self._head, *missing, *self._tail]
+
     def _at(self, index: int) -> Event:
         head = len(self._head)
         return self._head[index] if index < head else self._tail[index - head - self._dropped]
 
     async def follow(self) -> AsyncIterator[Event]:
         """Yield all events from the first on, until the log is closed."""
+        async for numbered in self.numbered():
+            yield numbered.event
+
+    async def numbered(self) -> AsyncIterator[Numbered]:
+        """Yield all events as `follow` does, each with its number."""
         index = lines = 0
         while True:
             while index < len(self):
@@ -116,12 +147,12 @@ class EventLog:
                 if len(self._head) <= index < first:
                     missing = self._head_lines + self.left_out - lines
                     index, lines = first, lines + missing
-                    yield self._gap(missing)
+                    yield Numbered(self._gap(missing), first - 1, lines, gap=True)
                     continue
                 event = self._at(index)
                 index += 1
                 lines += event.lines
-                yield event
+                yield Numbered(event, index - 1, lines)
             if self.closed:
                 return
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -147,7 +147,8 @@ def _merge(events: Sequence[Event]) -> list[Event]:
         nonlocal size
         if batch:
             text = "\n".join(event.text for event in batch)
-            merged.append(Event(text, batch[-1].progress, batch[-1].phase, is_log=True))
+            last = batch[-1]
+            merged.append(Event(text, last.progress, last.phase, is_log=True, step=last.step))
             batch.clear()
             size = 0
 

@@ -232,7 +232,7 @@ class BuildPool:
             # each start and end of a build comes here, and few change a place
             if build.told != text:
                 build.told = text
-                build.say(text)
+                build.say(text, place)
 
     # -- one build -------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -311,14 +311,7 @@ class FakedEngine(Engine):
 
     def submit(self, function: Callable[[Any], object]) -> None:
         """As `Engine.submit`."""
-        counted = _Counted(self, function)
-
-        def quietly(client: Any) -> None:
-            # nobody is left to hear of it
-            with suppress(KilledError):
-                counted(client)
-
-        super().submit(quietly)
+        super().submit(_Counted(self, function))
 
     async def call(self, function: Callable[[Any], Any]) -> Any:
         """As `Engine.call`."""

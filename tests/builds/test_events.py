@@ -205,3 +205,38 @@ def test_the_number_of_events_counts_those_left_out() -> None:
     for _ in range(7):
         log.append(event("x"))
     assert len(log) == 7
+
+
+async def test_a_number_is_the_same_for_whoever_reads_and_whenever() -> None:
+    log = EventLog(head=4, tail=4)
+    early = log.numbered()
+    texts = ["a", "b\nc", "d", "e", "f", "g"]
+    seen = []
+    for text in texts:
+        log.append(event(text))
+        seen.append(await early.__anext__())
+    log.close()
+    late = [one async for one in log.numbered()]
+    assert [(one.index, one.line) for one in seen] == [
+        (0, 1),
+        (1, 3),
+        (2, 4),
+        (3, 5),
+        (4, 6),
+        (5, 7),
+    ]
+    assert [one for one in late if not one.gap] == [one for one in seen if one in late]
+    (gap,) = [one for one in late if one.gap]
+    after = late[late.index(gap) + 1]
+    # who has seen all up to the gap's end knows that nothing is missing
+    assert (gap.index, gap.line) == (after.index - 1, after.line - after.event.lines)
+
+
+def test_what_is_kept_says_what_is_not() -> None:
+    log = EventLog(head=2, tail=4)
+    for text in "abcdef":
+        log.append(event(text))
+    assert [one.text for one in log.kept()] == ["a", "… 3 lines left out …", "e", "f"]
+    full = EventLog()
+    full.append(event("a"))
+    assert full.kept() == [event("a")]

@@ -218,8 +218,10 @@ class TestStartable:
                 "Entrypoint": [
                     "/bin/sh",
                     "-c",
-                    'mkdir /tmp/x; printf "#!/bin/sh\\n" > /tmp/x/hidden-server; '
-                    'chmod +x /tmp/x/hidden-server; PATH=/tmp/x:$PATH exec "$0" "$@"',
+                    (
+                        'mkdir /tmp/x; printf "#!/bin/sh\\n" > /tmp/x/hidden-server; '
+                        'chmod +x /tmp/x/hidden-server; PATH=/tmp/x:$PATH exec "$0" "$@"'
+                    ),
                 ]
             },
         )

@@ -1,0 +1,79 @@
+"""Everything that a hub's configuration needs of us, in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import TraitError
+
+from .templating import EXTENSION, TEMPLATES
+from .traits import START_MARGIN, BuildTraits
+
+__all__ = ["configure"]
+
+# Of the classes whose settings apply to ours, the later ones win.
+_CLASSES = ("Spawner", "DockerSpawner", "BuildTraits", "Repo2DockerMixin", "Repo2DockerSpawner")
+
+
+def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -> None:
+    """Set up Repo2DockerSpawner in ``jupyterhub_config.py``.
+
+    It sets:
+      - `JupyterHub.spawner_class`, to ``spawner``;
+      - `JupyterHub.template_paths`: our directory of templates goes to its front;
+      - `JupyterHub.jinja_environment_options`: an extension of Jinja's goes to its
+        ``extensions``, by which our pages extend those of other packages.
+
+    The last two change the pages ``spawn_pending.html``, ``not_running.html`` and
+    ``spawn.html``, and nothing else. Each of these settings can be made by hand instead, and
+    changed afterwards. Settings of `Repo2DockerSpawner` are made as of any spawner, before or
+    after.
+
+    Args:
+        c: the configuration object, ``get_config()``.
+        spawner: an entry point's name, ``package.Class``, or a class; ``None`` leaves
+            `JupyterHub.spawner_class` as it is.
+        templates: whether our pages are shown; without them JupyterHub's own show the progress.
+
+    Raises:
+        TraitError: what is set already can't work: `start_timeout` ends before a build may.
+    """
+    _check_timeouts(c)
+    if spawner is not None:
+        c.JupyterHub.spawner_class = spawner
+    if not templates:
+        return
+    paths = c.JupyterHub.template_paths
+    if not isinstance(paths, list) or TEMPLATES not in paths:
+        paths.insert(0, TEMPLATES)
+    options = c.JupyterHub.jinja_environment_options
+    # what is not set yet is a LazyConfigValue, which takes only what is to be added
+    known = options if isinstance(options, dict) else options.to_dict().get("update", {})
+    extensions = [*known.get("extensions", ())]
+    if EXTENSION not in extensions:
+        options.update({"extensions": [*extensions, EXTENSION]})
+
+
+def _check_timeouts(c: Any) -> None:
+    """Refuse now what each spawner would refuse (`BuildTraits.check_timeouts`) at its start."""
+    start, start_of = _setting(c, "start_timeout")
+    build, build_of = _setting(c, "build_timeout")
+    if start is None:
+        return  # it follows build_timeout
+    if build is None:
+        build, build_of = BuildTraits.build_timeout.default_value, "Repo2DockerSpawner"
+    if start < build + START_MARGIN:
+        message = (
+            f"{start_of}.start_timeout ({start} s) has to be at least {START_MARGIN} s longer than "
+            f"{build_of}.build_timeout ({build} s): leave start_timeout unset and it follows, or "
+            f"set build_timeout to {max(1, start - START_MARGIN)} or less."
+        )
+        raise TraitError(message)
+
+
+def _setting(c: Any, name: str) -> tuple[Any, str]:
+    """Return what is set for our spawner, and for which class; ``(None, "")`` where nothing is."""
+    for cls in reversed(_CLASSES):
+        if cls in c and name in c[cls] and isinstance(c[cls][name], (int, float)):
+            return c[cls][name], cls
+    return None, ""
