@@ -123,7 +123,7 @@ class ContainerBuilder:
 
     def _take(self, plan: BuildPlan, follower: Follower) -> str | None:
         """Return the id of the running build container, ours or another's; None if stopped."""
-        created_since: float | None = None
+        unstarted, since = "", 0.0
         removed = 0
         while not follower.stopped:
             container = self._create(plan, follower)
@@ -152,8 +152,9 @@ class ContainerBuilder:
                 return str(found["Id"])
             if state == "created":
                 # whoever made it is about to start it, or died before that
-                created_since = created_since or time.monotonic()
-                if time.monotonic() - created_since < _START_GRACE:
+                if unstarted != found["Id"]:
+                    unstarted, since = str(found["Id"]), time.monotonic()
+                if time.monotonic() - since < _START_GRACE:
                     follower.cancelled.wait(_PAUSE)
                     continue
             # ended, and no image of it: its result doesn't count

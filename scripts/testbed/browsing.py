@@ -31,6 +31,8 @@ def log_in(page: Page, hub: HubProcess, username: str) -> None:
 def fill_in(page: Page, hub: HubProcess, fields: Mapping[str, str]) -> None:
     """Go to the spawn page and type into its form; the names are the fields'."""
     page.goto(f"{hub.url}hub/spawn")
+    # what is folded away can't be typed into
+    page.evaluate("document.querySelectorAll('#spawn_form details').forEach(d => d.open = true)")
     for name, text in fields.items():
         page.fill(f"#spawn_form [name={name}]", text)
 

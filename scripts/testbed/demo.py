@@ -36,6 +36,8 @@ def sample_files() -> dict[str, str | bytes | None]:
 
 def _config(git: GitServer) -> str:
     return f"""
+from repo2dockerspawner import configure
+configure(c)
 c.Repo2DockerSpawner.build_image = {names.REPO2DOCKER_IMAGE!r}
 # The sample is served over plain HTTP from this machine.
 c.Repo2DockerSpawner.allowed_schemes = ["https", "ssh", "http"]

@@ -28,6 +28,8 @@ _STEPS = (
 
 def _config() -> str:
     return f"""
+from repo2dockerspawner import configure
+configure(c)
 c.Repo2DockerSpawner.build_image = {names.REPO2DOCKER_IMAGE!r}
 c.Repo2DockerSpawner.allowed_schemes = ["https", "ssh", "http"]
 c.DockerSpawner.allowed_images = {{
@@ -38,15 +40,15 @@ c.DockerSpawner.allowed_images = {{
 
 
 def _form(page: Page, hub: HubProcess, url: str, shot: Path) -> None:
-    fields = {"repo": url, "ref": "main", "path": "week 1/maps.ipynb"}
-    browsing.fill_in(page, hub, fields)
+    page.goto(f"{hub.url}hub/spawn")
+    page.fill("#spawn_form [name=repo]", url)
     page.screenshot(path=shot, full_page=True)
+    browsing.fill_in(page, hub, {"repo": url, "ref": "main", "path": "week 1/maps.ipynb"})
 
 
 def _pending(page: Page, shot: Path) -> None:
     browsing.press_start(page)
-    browsing.open_log(page)
-    expect(page.locator(browsing.LOG)).to_contain_text("Installing rasterio")
+    expect(page.locator("#repo2docker-log")).to_contain_text("Installing rasterio")
     page.wait_for_timeout(300)
     page.screenshot(path=shot, full_page=True)
     page.wait_for_url(re.compile("/user/"), timeout=60_000)
@@ -55,8 +57,7 @@ def _pending(page: Page, shot: Path) -> None:
 def _failure(page: Page, hub: HubProcess, url: str, shot: Path) -> None:
     browsing.fill_in(page, hub, {"repo": url})
     browsing.press_start(page)
-    expect(page.locator("#progress-bar")).to_have_class(re.compile("bg-danger"), timeout=60_000)
-    page.reload()
+    expect(page.locator("#repo2docker-failure")).to_be_visible(timeout=60_000)
     page.screenshot(path=shot, full_page=True)
 
 
