@@ -49,8 +49,9 @@ _LOG_CONFIG = {"max-size": "64m", "max-file": "2"}
 _START_GRACE = 30.0
 # Seconds between a log's end and its container's, after which the log was merely cut off.
 _END_GRACE = 3
-# Seconds after a failure when an engine that was about to end is gone.
-_LOOK_AGAIN = 0.3
+# Looks, and seconds before each, after a failure: an engine that ends lets its containers fail
+# first, and answers for another moment.
+_LOOKS, _LOOK_AGAIN = 4, 0.3
 # Seconds that an engine may take to come back in the middle of a build.
 _PATIENCE = 60
 # Seconds before something that was in the way is looked at again, and at most.
@@ -337,17 +338,18 @@ class ContainerBuilder:
 
     def _engine_is_going(self, follower: Follower) -> bool:
         """Return whether the engine ends, which ends its containers first."""
-        follower.detached.wait(_LOOK_AGAIN)
-        try:
-            self._engine.client.ping()
-        except (APIError, EngineError, requests.exceptions.RequestException):
-            self._patiently(
-                lambda client: client.ping(),
-                seconds=_PATIENCE,
-                attempts=_PATIENCE,
-                until=follower.detached,
-            )
-            return True
+        for _ in range(_LOOKS):
+            follower.detached.wait(_LOOK_AGAIN)
+            try:
+                self._engine.client.ping()
+            except (APIError, EngineError, requests.exceptions.RequestException):
+                self._patiently(
+                    lambda client: client.ping(),
+                    seconds=_PATIENCE,
+                    attempts=_PATIENCE,
+                    until=follower.detached,
+                )
+                return True
         return False
 
     def _ending(self, container: str, follower: Follower) -> tuple[int | None, bool]:

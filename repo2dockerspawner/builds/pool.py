@@ -15,7 +15,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from ..errors import BuildCancelledError, BuildError, PolicyError, Repo2DockerError
+from ..errors import (
+    BuildCancelledError,
+    BuildError,
+    EngineError,
+    PolicyError,
+    Repo2DockerError,
+)
 from ..images import Image, Images
 from .build import Build
 from .diagnosis import SIGNALLED, diagnose, fell_silent, timed_out
@@ -305,7 +311,10 @@ class BuildPool:
         self._fail(build, diagnose(outcome, build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
 
     async def _is_there(self, build: Build) -> bool:
-        image = await self._images.find(build.plan.key, build.plan.image)
+        try:
+            image = await self._images.find(build.plan.key, build.plan.image)
+        except EngineError:  # the build itself has more patience with it
+            image = None
         if image is not None and not build.ended:
             build.succeed(image.name)
             self._tally.ended(build, "done")

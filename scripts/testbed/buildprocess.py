@@ -25,9 +25,9 @@ from repo2dockerspawner.builds.plan import BuildPlan
 from repo2dockerspawner.builds.pool import BuildPool
 from repo2dockerspawner.engine import Engine
 from repo2dockerspawner.errors import Repo2DockerError
-from repo2dockerspawner.images import Images
 
 from .names import ROOT
+from .scripted import UnbuiltImages
 
 __all__ = ["BuildProcess"]
 
@@ -123,7 +123,7 @@ async def _main() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, _cancel_all)
     engine = Engine()
-    pool = BuildPool(ContainerBuilder(engine), Images(engine), limit=4)
+    pool = BuildPool(ContainerBuilder(engine), UnbuiltImages(engine), limit=4)
     reader = asyncio.StreamReader(limit=2**20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     _tell(ready=True)

@@ -134,6 +134,10 @@ class EngineContract:
             thread.join()
         assert results.count(str(_CONFLICT)) == 7
 
+    def test_an_engine_that_is_there_answers(self, engine_client: Any) -> None:
+        assert engine_client.ping()
+        assert engine_client.info()["DockerRootDir"]
+
     # -- what is not there -----------------------------------------------------------------
 
     @pytest.mark.parametrize(

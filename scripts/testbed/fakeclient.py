@@ -291,6 +291,10 @@ class FakeClient:
             engine.images[name] = engine.pullable[name]
         return iter([{"status": "Downloading", "id": "layer", "progressDetail": {}}])
 
+    def ping(self) -> bool:
+        with self._call("ping"):
+            return True
+
     def info(self) -> dict[str, Any]:
         with self._call("info") as engine:
             return {"Containers": len(engine.containers), "DockerRootDir": "/var/lib/docker"}

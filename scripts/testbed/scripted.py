@@ -19,7 +19,7 @@ from repo2dockerspawner.builds.events import Event
 from repo2dockerspawner.builds.plan import BuildPlan
 from repo2dockerspawner.builds.pool import BuildPool
 from repo2dockerspawner.engine import Engine
-from repo2dockerspawner.images import Images
+from repo2dockerspawner.images import Image, Images
 from repo2dockerspawner.keys import container_name, image_name, labels
 
 from .names import BASE_IMAGE, TESTBED_PREFIX
@@ -28,6 +28,7 @@ __all__ = [
     "SCRIPTED_ADDRESS",
     "SCRIPTED_IMAGE",
     "ScriptBench",
+    "UnbuiltImages",
     "printed",
     "ready_image",
     "said",
@@ -98,6 +99,24 @@ def ready_image(client: docker.DockerClient, plan: BuildPlan) -> Iterator[None]:
             client.images.remove(plan.image, force=True)
 
 
+class UnbuiltImages(Images):
+    """Doesn't see a scripted build's image before the build: it is there from the first.
+
+    No script makes an image, so a test makes it beforehand; the pool looks whether it is there
+    before it begins.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._looked: set[str] = set()
+
+    async def find(self, key: str, *names: str) -> Image | None:
+        if key not in self._looked:
+            self._looked.add(key)
+            return None
+        return await super().find(key, *names)
+
+
 @dataclass
 class ScriptBench:
     """A pool on an engine, for builds that are scripts.
@@ -117,7 +136,7 @@ class ScriptBench:
     def on(
         cls, engine: Engine, client: docker.DockerClient, limit: int = 4, per_user: int = 0
     ) -> ScriptBench:
-        images, builder = Images(engine), ContainerBuilder(engine)
+        images, builder = UnbuiltImages(engine), ContainerBuilder(engine)
         pool = BuildPool(builder, images, limit=limit, per_user=per_user)
         return cls(engine, images, builder, pool, client)
 

@@ -721,6 +721,7 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "time", CLOCK)
     monkeypatch.setattr(follower_module, "_PAUSE", 0.005)
     monkeypatch.setattr(container_module, "_END_GRACE", 0.01)
+    monkeypatch.setattr(container_module, "_LOOK_AGAIN", 0.001)
     monkeypatch.setattr(container_module, "_PATIENCE", 3)
     monkeypatch.setattr(container_module, "_PAUSE", 0.001)
     monkeypatch.setattr(container_module, "_LONGEST_PAUSE", 0.001)

@@ -17,7 +17,14 @@ import pytest
 from testbed.builds import Bench, until
 from testbed.engineproxy import EngineProxy, ProxiedEngine
 from testbed.names import SINGLEUSER_IMAGE
-from testbed.scripted import ScriptBench, printed, ready_image, said, scripted_plan
+from testbed.scripted import (
+    ScriptBench,
+    UnbuiltImages,
+    printed,
+    ready_image,
+    said,
+    scripted_plan,
+)
 
 import repo2dockerspawner
 from repo2dockerspawner.builds import container as container_module
@@ -468,7 +475,7 @@ class TestOutputAndLimits:
         self, scripts: ScriptBench
     ) -> None:
         plan = replace(scripted_plan("sleep 0.5"), retention=60)
-        gone = BuildPool(ContainerBuilder(scripts.engine), Images(scripts.engine), limit=1)
+        gone = BuildPool(ContainerBuilder(scripts.engine), UnbuiltImages(scripts.engine), limit=1)
         with ready_image(scripts.client, plan):
             gone.join(plan, "ann")
             await until(lambda: scripts.state(plan) == "running")

@@ -21,6 +21,7 @@ from testbed.secondengine import SecondEngine, second_engine_possible
 from repo2dockerspawner.builds.build import Build
 from repo2dockerspawner.engine import Engine
 from repo2dockerspawner.errors import BuildError, PolicyError
+from repo2dockerspawner.images import Images
 
 MEGABYTE = 2**20
 
@@ -65,7 +66,7 @@ async def test_a_ready_image_is_found_while_the_pool_is_full(narrow: ScriptBench
         busy = narrow.pool.join(scripted_plan("echo begun; exec sleep 60"), "ann")
         await until(lambda: narrow.state(busy.plan) == "running")
         since = time.monotonic()
-        assert await narrow.images.find(ready.key, ready.image)
+        assert await Images(narrow.engine).find(ready.key, ready.image)
         assert time.monotonic() - since <= 0.5
         narrow.pool.cancel(busy)
         await until(lambda: not narrow.state(busy.plan))
