@@ -77,6 +77,15 @@ def _read(client: Any, container: str) -> bytes:
     return b"".join(client.logs(container, stream=True, follow=True))
 
 
+def _tar(name: str, content: bytes) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return data.getvalue()
+
+
 def _refused(status: int, call: Callable[[], object]) -> None:
     with pytest.raises(APIError) as caught:
         call()
@@ -175,15 +184,10 @@ class EngineContract:
     # -- before the start ------------------------------------------------------------------
 
     def test_files_can_be_put_into_a_container_that_was_not_started(self, made: Containers) -> None:
-        data = io.BytesIO()
-        with tarfile.open(fileobj=data, mode="w") as tar:
-            entry = tarfile.TarInfo("contract/file")
-            entry.size = 5
-            tar.addfile(entry, io.BytesIO(b"hello"))
         container = made.create("cat /contract/file; exit 0")
-        assert made.client.put_archive(container, "/", data.getvalue())
+        assert made.client.put_archive(container, "/", _tar("contract/file", b"hello\n"))
         made.client.start(container)
-        assert _read(made.client, container) == b"hello"
+        assert _read(made.client, container) == b"hello\n"
 
     def test_a_created_container_neither_runs_nor_has_a_log(self, made: Containers) -> None:
         container = made.create("echo one; exit 4")
@@ -219,6 +223,17 @@ class EngineContract:
         container = made.ended("echo one; exit 3")
         assert _read(made.client, container) == b"one\n"
         assert made.client.logs(container) == b"one\n"
+
+    def test_a_last_line_without_its_end_is_there_when_the_log_is_read_again(
+        self, made: Containers
+    ) -> None:
+        container = made.create("sleep 0.2; cat /contract/file; exit 0")
+        made.client.put_archive(container, "/", _tar("contract/file", b"hello"))
+        made.client.start(container)
+        # who follows may miss it (engine 20.10: up to two times in three)
+        assert _read(made.client, container) in (b"", b"hello")
+        made.client.wait(container, timeout=20)
+        assert made.client.logs(container) == b"hello"
 
     def test_closing_the_stream_from_another_thread_ends_the_reading(
         self, made: Containers

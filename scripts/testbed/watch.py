@@ -28,7 +28,9 @@ _KEY, _REPO = f"{LABEL_PREFIX}key", f"{LABEL_PREFIX}repo"
 
 
 def builds_begun(client: docker.DockerClient, url: str, since: float) -> int:
-    """How many build containers the engine has created for a repository.
+    """How many build containers the engine has created for a repository, as far as it remembers.
+
+    It remembers its last 256 events, so on a busy engine this may be too few, never too many.
 
     Args:
         client: of the engine.

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import docker
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect
 from testbed import names
 from testbed.hub import HubProcess
 from testbed.ready import ReadyImage, make_ready_image
@@ -55,15 +55,6 @@ def ready(docker_client: docker.DockerClient) -> Iterator[list[ReadyImage]]:
 def hub(request: pytest.FixtureRequest, ready: list[ReadyImage]) -> Iterator[HubProcess]:
     with HubProcess(CONFIG, base_url="/hub%20prefix/", python=request.param) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

