@@ -110,9 +110,10 @@ print(JupyterHub(spawner_class="repo2docker").spawner_class.__name__)
 
 def test_the_form_is_rendered(installed: InstalledPython) -> None:
     code = """
+import asyncio
 from repo2dockerspawner import Repo2DockerSpawner
 spawner = Repo2DockerSpawner()
-print(spawner.options_form(spawner))
+print(asyncio.run(spawner.options_form(spawner)))
 """
     assert 'name="repo"' in installed(code)
 
