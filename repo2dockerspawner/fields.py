@@ -7,7 +7,7 @@ import re
 from .addresses import has_unseen
 from .errors import RepoSpecError
 
-__all__ = ["check_ref", "check_subdir", "check_urlpath", "relative_path"]
+__all__ = ["check_ref", "check_subdir", "check_urlpath", "is_ref", "relative_path"]
 
 _MAX_REF = 255
 _MAX_PATH = 1024
@@ -48,6 +48,15 @@ def check_ref(ref: str) -> None:
         raise refuse("A ref can't begin or end with a slash or have two in a row")
     if any(part.startswith(".") or part.endswith(".lock") for part in parts):
         raise refuse("No part of a ref can begin with a dot or end with .lock")
+
+
+def is_ref(text: str) -> bool:
+    """Return whether `check_ref` passes."""
+    try:
+        check_ref(text)
+    except RepoSpecError:
+        return False
+    return True
 
 
 def relative_path(text: str, field: str, label: str) -> str:

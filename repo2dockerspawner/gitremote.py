@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from .addresses import SUPPORTED_SCHEMES, has_unseen
-from .errors import RepoSpecError, ResolveError
-from .fields import check_ref
+from .errors import ResolveError
+from .fields import is_ref
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -248,17 +248,9 @@ def _parse(output: str, names: Sequence[str]) -> RemoteRefs:
         if found := _LINE.fullmatch(line):
             if not wanted or found[2] in wanted:
                 ids[found[2]] = found[1]
-        elif (symref := _SYMREF.fullmatch(line)) and _is_ref(symref[1]):
+        elif (symref := _SYMREF.fullmatch(line)) and is_ref(symref[1]):
             head = symref[1]
     return RemoteRefs(ids, head)
-
-
-def _is_ref(name: str) -> bool:
-    try:
-        check_ref(name)
-    except RepoSpecError:
-        return False
-    return True
 
 
 _NO_ACCESS = (

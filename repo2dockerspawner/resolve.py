@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from .errors import RepoSpecError, ResolveError
-from .fields import check_ref
+from .errors import ResolveError
+from .fields import is_ref
 from .gitremote import RemoteRefs, ls_remote
 from .hosts import FULL_COMMIT
 from .registry import follow_doi, is_exact
@@ -222,15 +222,7 @@ def _prefixes(tail: str) -> list[str]:
     parts = tail.split("/")
     least = 3 if tail.startswith(("refs/heads/", "refs/tags/")) else 1
     texts = ["/".join(parts[:count]) for count in range(least, min(len(parts), _MAX_DEPTH) + 1)]
-    return [text for text in texts if _is_ref(text)]
-
-
-def _is_ref(text: str) -> bool:
-    try:
-        check_ref(text)
-    except RepoSpecError:
-        return False
-    return True
+    return [text for text in texts if is_ref(text)]
 
 
 def _candidates(ref: str) -> list[str]:
@@ -256,7 +248,7 @@ def _like(ref: str, tips: RemoteRefs) -> str:
     short = {
         re.sub(r"\Arefs/(heads|tags)/", "", name)
         for name in tips.ids
-        if not name.endswith("^{}") and _is_ref(name)
+        if not name.endswith("^{}") and is_ref(name)
     }
     # The default branch of old and of new repositories.
     usual = {"master": "main", "main": "master"}.get(ref, "")

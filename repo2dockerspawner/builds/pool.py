@@ -192,6 +192,10 @@ class BuildPool:
         else:
             self._fail(build, error)
 
+    def _succeed(self, build: Build, image: Image) -> None:
+        build.succeed(image.name)
+        self._tally.ended(build, "done")
+
     def _fail(self, build: Build, error: Repo2DockerError, state: State = State.FAILED) -> None:
         build.fail(error, state=state)
         self._tally.ended(build, error.reason)
@@ -305,8 +309,7 @@ class BuildPool:
         if build.ended:
             return
         if image is not None:
-            build.succeed(image.name)
-            self._tally.ended(build, "done")
+            self._succeed(build, image)
             return
         self._fail(build, diagnose(outcome, build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
 
@@ -316,8 +319,7 @@ class BuildPool:
         except EngineError:  # the build itself has more patience with it
             image = None
         if image is not None and not build.ended:
-            build.succeed(image.name)
-            self._tally.ended(build, "done")
+            self._succeed(build, image)
         return build.ended
 
     async def _find(self, build: Build, outcome: Outcome) -> Image | None:
