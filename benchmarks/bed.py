@@ -284,6 +284,9 @@ if "build_image" not in c.Repo2DockerSpawner:
             content_id=commit,
             build_image=build_image,
             protocols=("https", "ssh", "http"),
+            guarded=True,
+            allowed_networks=names.NETWORKS,
+            size_limit=10 * 2**30,
             timeout=_BUILD_SECONDS,
             title=f"{name} at {commit[:7]}",
         )
@@ -296,8 +299,7 @@ if "build_image" not in c.Repo2DockerSpawner:
         folder = self.folder / secrets.token_hex(4)
         with tarfile.open(fileobj=io.BytesIO(archive(plan))) as tar:
             tar.extractall(folder, filter="data")
-        config = folder / CONFIG_DIR.strip("/")
-        return self._docker_run(plan.build_image, config, plan_arguments(plan), plan.image)
+        return self._docker_run(plan.build_image, folder, plan_arguments(plan), plan.image)
 
     def stock(self, plan: BuildPlan, ref: str) -> float:
         """Run stock repo2docker by ``docker run``, as its manual has it; returns the seconds."""

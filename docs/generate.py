@@ -17,19 +17,12 @@ from typing import TYPE_CHECKING, Any
 from repo2dockerspawner import Repo2DockerSpawner
 from repo2dockerspawner.builds.causes import CAUSES
 from repo2dockerspawner.builds.state import ENDS, TRANSITIONS, State
-from repo2dockerspawner.traits import BuildTraits
+from repo2dockerspawner.traits import our_traits
 
 if TYPE_CHECKING:
     from traitlets import TraitType
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def traits() -> dict[str, TraitType[Any, Any]]:
-    """Our configurable traits, in the order in which they are written."""
-    order = list(vars(BuildTraits))
-    own = BuildTraits.class_own_traits(config=True)
-    return {name: own[name] for name in sorted(own, key=order.index)}
 
 
 def default(name: str) -> str:
@@ -51,7 +44,7 @@ def _code(text: str) -> str:
 def table() -> str:
     """The traits as a table: name, default, the first paragraph of the help."""
     rows = ["| Trait | Default | What it is |", "|---|---|---|"]
-    for name, trait in traits().items():
+    for name, trait in our_traits().items():
         rows.append(f"| `{name}` | `{default(name)}` | {paragraphs(trait)[0]} |")
     return "\n".join(rows)
 
@@ -59,7 +52,7 @@ def table() -> str:
 def listing() -> str:
     """The traits one after another, each with all of its help."""
     parts = []
-    for name, trait in traits().items():
+    for name, trait in our_traits().items():
         kind = type(trait).__name__.removesuffix("_")
         head = f"### `{name}`\n\n{kind}, by default `{default(name)}`."
         parts.append("\n\n".join([head, *paragraphs(trait)]))

@@ -6,13 +6,18 @@ from typing import Any
 
 from traitlets import TraitError
 
+from .startup import STARTUP_EXTENSION
 from .templating import EXTENSION, TEMPLATES
-from .traits import START_MARGIN, BuildTraits
+from .traits import PARTS, START_MARGIN, BuildTraits
 
 __all__ = ["configure"]
 
 # Of the classes whose settings apply to ours, the later ones win.
-_CLASSES = ("Spawner", "DockerSpawner", "BuildTraits", "Repo2DockerMixin", "Repo2DockerSpawner")
+_CLASSES = (
+    *("Spawner", "DockerSpawner"),
+    *(part.__name__ for part in PARTS),
+    *("Traits", "Repo2DockerMixin", "Repo2DockerSpawner"),
+)
 
 
 def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -> None:
@@ -22,12 +27,13 @@ def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -
       - `JupyterHub.spawner_class`, to ``spawner``;
       - `JupyterHub.template_paths`: our directory of templates goes to its front;
       - `JupyterHub.jinja_environment_options`: an extension of Jinja's goes to its
-        ``extensions``, by which our pages extend those of other packages.
+        ``extensions``, by which our pages extend those of other packages, and one by which
+        builds that an earlier process has left are looked after from the hub's start.
 
-    The last two change the pages ``spawn_pending.html``, ``not_running.html`` and
-    ``spawn.html``, and nothing else. Each of these settings can be made by hand instead, and
-    changed afterwards. Settings of `Repo2DockerSpawner` are made as of any spawner, before or
-    after.
+    Templates and the first extension change the pages ``spawn_pending.html``,
+    ``not_running.html`` and ``spawn.html``, and nothing else. Each of these settings can be made
+    by hand instead, and changed afterwards. Settings of `Repo2DockerSpawner` are made as of any
+    spawner, before or after.
 
     Args:
         c: the configuration object, ``get_config()``.
@@ -41,17 +47,23 @@ def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -
     _check_timeouts(c)
     if spawner is not None:
         c.JupyterHub.spawner_class = spawner
+    _extend(c, STARTUP_EXTENSION)
     if not templates:
         return
     paths = c.JupyterHub.template_paths
     if not isinstance(paths, list) or TEMPLATES not in paths:
         paths.insert(0, TEMPLATES)
+    _extend(c, EXTENSION)
+
+
+def _extend(c: Any, extension: str) -> None:
+    """Add an extension to Jinja's."""
     options = c.JupyterHub.jinja_environment_options
     # what is not set yet is a LazyConfigValue, which takes only what is to be added
     known = options if isinstance(options, dict) else options.to_dict().get("update", {})
     extensions = [*known.get("extensions", ())]
-    if EXTENSION not in extensions:
-        options.update({"extensions": [*extensions, EXTENSION]})
+    if extension not in extensions:
+        options.update({"extensions": [*extensions, extension]})
 
 
 def _check_timeouts(c: Any) -> None:

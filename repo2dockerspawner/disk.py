@@ -40,8 +40,11 @@ class Disk:
             info = await self._engine.call(lambda client: client.info())
             self._folder = str(info["DockerRootDir"])
         try:
-            free = shutil.disk_usage(self._folder).free
+            # the same folder may be here too, of another engine
+            free = shutil.disk_usage(self._folder).free if self._engine.is_here else None
         except OSError:
+            free = None
+        if free is None:
             log.warning(
                 "build_disk_reserve: the hub can't see the engine's data folder %s; mount it "
                 "into the hub's container, read-only, under the same path.",

@@ -29,23 +29,23 @@ T = TypeVar("T")
 _DEFAULT_SOCKET = "/var/run/docker.sock"
 
 
-def engine_error(error: Exception) -> EngineError:
-    """Put what docker-py or requests raised into one sentence."""
+def engine_error(error: Exception, name: str = "The Docker engine") -> EngineError:
+    """Put what docker-py or requests raised into one sentence; ``name`` begins it."""
     if isinstance(error, APIError):
         said = " ".join(str(error.explanation or error).split()).rstrip(".")
         return EngineError(
-            f"The Docker engine refused: {said[:300]}. An administrator of this hub has to look.",
+            f"{name} refused: {said[:300]}. An administrator of this hub has to look.",
             reason="engine_refused",
         )
     if isinstance(error, requests.exceptions.Timeout):
         return EngineError(
-            "The Docker engine did not answer in time. Try again in a minute; if it stays so, "
-            "tell an administrator of this hub.",
+            f"{name} did not answer in time. Try again in a minute; if it stays so, tell an "
+            "administrator of this hub.",
             reason="engine_timeout",
         )
     return EngineError(
-        "The Docker engine can't be reached. Try again in a minute; if it stays so, tell an "
-        "administrator of this hub."
+        f"{name} can't be reached. Try again in a minute; if it stays so, tell an administrator "
+        "of this hub."
     )
 
 
@@ -70,6 +70,8 @@ class Engine:
         client_kwargs: what `docker.APIClient` is made with, beyond the environment's
             ``DOCKER_HOST`` and the like (DockerSpawner's ``client_kwargs``).
         tls_config: DockerSpawner's ``tls_config``.
+        name: what sentences about it begin with.
+        by_environment: whether the environment's ``DOCKER_HOST`` and the like count.
         call_timeout: seconds that one call may take.
         threads: calls that may run at once.
     """
@@ -79,13 +81,17 @@ class Engine:
         client_kwargs: Mapping[str, Any] | None = None,
         tls_config: Mapping[str, Any] | None = None,
         *,
+        name: str = "The Docker engine",
+        by_environment: bool = True,
         call_timeout: float = 60,
         threads: int = 8,
     ) -> None:
+        self.name = name
         kwargs: dict[str, Any] = {"version": "auto", "timeout": call_timeout}
         if tls_config:
             kwargs["tls"] = docker.tls.TLSConfig(**tls_config)
-        kwargs.update(kwargs_from_env())
+        if by_environment:
+            kwargs.update(kwargs_from_env())
         kwargs.update(client_kwargs or {})
         self._kwargs = kwargs
         self._client: docker.APIClient | None = None
@@ -104,20 +110,40 @@ class Engine:
         """
         with self._making:
             if self._client is None:
-                try:
-                    self._client = docker.APIClient(**self._kwargs)
-                except (DockerException, requests.exceptions.RequestException) as error:
-                    raise engine_error(error) from error
+                self._client = self._made(self._kwargs)
             return self._client
+
+    def patient_client(self, seconds: float) -> docker.APIClient:
+        """Return a client of one's own, for calls that may be silent for so long; to be closed.
+
+        Raises:
+            EngineError: no engine answers.
+        """
+        return self._made({**self._kwargs, "timeout": seconds})
+
+    def _made(self, kwargs: dict[str, Any]) -> docker.APIClient:
+        try:
+            return docker.APIClient(**kwargs)
+        except (DockerException, requests.exceptions.RequestException) as error:
+            raise engine_error(error, self.name) from error
 
     @property
     def socket(self) -> str:
         """Path of the engine's socket on the engine's own machine, for the build container."""
+        return self._local or _DEFAULT_SOCKET
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the engine runs on this machine, as far as its address tells."""
+        return self._local is not None
+
+    @property
+    def _local(self) -> str | None:
         host = str(self._kwargs.get("base_url") or os.environ.get("DOCKER_HOST", ""))
         for scheme in ("unix://", "http+unix://"):
             if host.startswith(scheme):
                 return "/" + host.removeprefix(scheme).lstrip("/")
-        return _DEFAULT_SOCKET
+        return None if host else _DEFAULT_SOCKET
 
     async def call(self, function: Callable[[docker.APIClient], T]) -> T:
         """Run ``function(client)`` on a thread and return what it returns.
@@ -148,7 +174,7 @@ class Engine:
         except NotFound:
             raise
         except (DockerException, requests.exceptions.RequestException) as error:
-            raise engine_error(error) from error
+            raise engine_error(error, self.name) from error
 
     def close(self) -> None:
         """Let the threads end; nothing new is taken."""

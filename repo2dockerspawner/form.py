@@ -21,7 +21,7 @@ from .formview import (
     link_summary,
     listed_choices,
 )
-from .hubcompat import EDIT, ConfirmLaunch, LaunchFailed
+from .hubcompat import EDIT, PRIVATE, ConfirmLaunch, LaunchFailed
 from .images import Environment, choose_environment
 from .launch import (
     FIELDS,
@@ -31,8 +31,11 @@ from .launch import (
     options_from_fields,
     starts_directly,
 )
+from .overrides import UNKNOWN, overridden
+from .policy import Policy
+from .private import PrivateMixin
 from .profiles import Profile, Settings, profiles_of, read_profiles
-from .traits import BuildTraits
+from .typed import without_secrets
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -55,6 +58,9 @@ class Entered:
         owner: the spawner that it was entered for.
         error: field and sentence, where it was refused.
         by_link: whether a launch link has filled it in.
+        username: what was typed for a private repository; its token is not kept.
+        retype: whether a token was typed, so that it has to be typed again.
+        private: whether the part for a private repository is unfolded.
         shown: whether it has been shown.
     """
 
@@ -62,11 +68,14 @@ class Entered:
     owner: object
     error: tuple[str, str] | None = None
     by_link: bool = False
+    username: str = ""
+    retype: bool = False
+    private: bool = False
     shown: bool = False
     at: float = field(default_factory=monotonic)
 
 
-class FormMixin(BuildTraits):
+class FormMixin(PrivateMixin):
     """The options form and what becomes of it; a part of `Repo2DockerMixin`."""
 
     # what the spawner beneath has
@@ -91,8 +100,22 @@ class FormMixin(BuildTraits):
     @property
     def _rules(self) -> LaunchRules:
         return LaunchRules(
-            tuple(self.allowed_schemes), tuple(self.content_providers), self._own_profiles()
+            tuple(self.allowed_schemes),
+            tuple(self.content_providers),
+            self._own_profiles(),
+            self._known_policy,
         )
+
+    @property
+    def _policy(self) -> Policy:
+        """Which repositories may be built, in ``start()``, where all is known."""
+        return Policy(tuple(self.allowed_repos), tuple(self.denied_repos))
+
+    @property
+    def _known_policy(self) -> Policy:
+        """The same before that, without what only ``start()`` can tell."""
+        lists = [overridden(self, name) for name in ("allowed_repos", "denied_repos")]
+        return Policy(*(() if known is UNKNOWN else tuple(known) for known in lists))
 
     # -- profiles --------------------------------------------------------------------------
 
@@ -100,8 +123,7 @@ class FormMixin(BuildTraits):
         """Return the profiles that this server's user may choose."""
         if not self.profiles:
             return []
-        groups = [group.name for group in self.user.groups] if self.user is not None else []
-        return profiles_of(read_profiles(self.profiles), groups)
+        return profiles_of(read_profiles(self.profiles), self._groups)
 
     def _apply_profile(self, profile: Profile | None) -> None:
         self._take_back_profile()
@@ -148,6 +170,10 @@ class FormMixin(BuildTraits):
             spawn_url=self._spawn_url,
             badge_url=self.badge_url,
             archives=any(name != "git" for name in rules.content_providers),
+            private=self._takes_typed,
+            username=entered.username,
+            retype=entered.retype,
+            open_private=entered.private,
         ).html()
 
     @property
@@ -172,15 +198,17 @@ class FormMixin(BuildTraits):
         """Return what was built and this user may use; else nothing and a sentence."""
         if self.user is None:
             return [], ""
-        listing = self._shared().images.environments(self.user.name)
+        listing = self._shared().images.environments(self._reader)
         try:
-            return await asyncio.wait_for(listing, CATALOGUE_SECONDS), ""
+            known = await asyncio.wait_for(listing, CATALOGUE_SECONDS)
         except (EngineError, asyncio.TimeoutError) as error:
             self.log.warning("No list of environments for the spawn page: %r", error)
-        return [], (
-            "The list of the environments that were built before can't be had right now; "
-            "everything else works."
-        )
+            return [], (
+                "The list of the environments that were built before can't be had right now; "
+                "everything else works."
+            )
+        policy = self._known_policy
+        return [one for one in known if policy.permits(one.spec)], ""
 
     async def _environment(self, asked: str) -> Environment:
         """Return the ready environment that is meant.
@@ -188,7 +216,7 @@ class FormMixin(BuildTraits):
         Raises:
             LaunchError: there is none for this user, or more than one.
         """
-        known = await self._shared().images.environments(self.user.name, fresh=True)
+        known = await self._shared().images.environments(self._reader, fresh=True)
         return choose_environment(known, asked)
 
     # -- what is filled in -----------------------------------------------------------------
@@ -199,15 +227,20 @@ class FormMixin(BuildTraits):
         error: Repo2DockerError | None = None,
         *,
         by_link: bool = False,
+        private: bool = False,
     ) -> None:
         """Remember what the page is to be filled in with."""
+        shown, _ = without_secrets(options)
         texts = {
-            name: options[name]
+            name: shown[name]
             for name in FIELDS
-            if isinstance(options, Mapping) and isinstance(options.get(name), str)
+            if isinstance(shown, Mapping) and isinstance(shown.get(name), str)
         }
         refused = (error.field, error.message) if error is not None else None
-        self._entered = entered = Entered(texts, self, refused, by_link)
+        entered = Entered(texts, self, refused, by_link, private=private)
+        if self._typed is not None and error is not None:
+            entered.username, entered.retype = self._typed.username, bool(self._typed.password)
+        self._entered = entered
         if error is not None and self.user is not None:
             # after an error JupyterHub shows the default server's form, whichever it was for
             self.user.spawner._entered = entered  # noqa: SLF001 - it is one of us
@@ -235,10 +268,12 @@ class FormMixin(BuildTraits):
         if options.get("environment") in self._image_choices()[0]:
             # the administrator's images are DockerSpawner's business
             options.setdefault("image", options.pop("environment"))
+        self._hold_typed(formdata)
         try:
-            launch_request(options, self._rules)
+            self._check_typed(launch_request(options, self._rules))
         except LaunchError as error:
             self._enter(options, error)
+            self._forget_typed()
             self.log.warning("Refused an entry on the spawn page: %s", error.message)
             _without_record(self.log)
             raise LaunchFailed(error) from error
@@ -254,16 +289,26 @@ class FormMixin(BuildTraits):
         """
         options = options_from_fields(query_data)
         # JupyterHub 6 has taken the prefix off
-        edit = not {EDIT, f"opt-{EDIT}"}.isdisjoint(query_data)
-        if self.trusted_repos and options and not edit and not self._is_own_link():
+        edit = query_data.get(EDIT) or query_data.get(f"opt-{EDIT}") or []
+        if self.trusted_repos and options and not edit and self._is_followed_link():
             try:
                 if starts_directly(launch_request(options, self._rules), self.trusted_repos):
                     return options
             except LaunchError:
                 pass  # the form says what is wrong
-        self._enter(options, by_link=bool(options))
+        # a stranger's link asks nobody for a token
+        private = PRIVATE in edit and self._is_own_link()
+        self._enter(options, by_link=bool(options), private=private)
         _without_record(self.log)
         raise ConfirmLaunch
+
+    def _is_followed_link(self) -> bool:
+        """Whether a browser goes there from elsewhere, with the page and all."""
+        request = getattr(getattr(self, "handler", None), "request", None)
+        if request is None or self.hub is None or not _is_navigation(request.headers):
+            return False
+        # the hub's own pages lead there to change what was entered
+        return not self._is_own_link()
 
     def _is_own_link(self) -> bool:
         """Whether the link was followed on one of the hub's pages, to change what was entered."""
@@ -287,6 +332,19 @@ def _render_form(spawner: Any) -> Any:
 
 def _leave_to_start(_spawner: Any, _options: Any) -> None:
     """See `FormMixin._repo2docker_apply_user_options`."""
+
+
+def _is_navigation(headers: Mapping[str, str]) -> bool:
+    """Whether the browser says that it shows the address in its window.
+
+    An image, a frame, a script or a page fetched ahead asks for it with the person's cookies too,
+    and nobody sees what it starts. A browser says so to https and to this machine only.
+    """
+    return (
+        headers.get("Sec-Fetch-Mode") == "navigate"
+        and headers.get("Sec-Fetch-Dest") == "document"
+        and not {"Sec-Purpose", "Purpose"} & {name.title() for name in headers}
+    )
 
 
 def _named(

@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote_plus
 
+from .builds.lines import clean
 from .images import Environment
 from .keys import short
 from .launch import FIELDS, LaunchRequest, render
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _OPTIONS = ("ref", "subdir", "path", "urlpath", "profile")
+_PRIVATE = ("username", "password")
 _SEARCH_FROM = 9
 _UNITS = (
     (31_557_600, "year"),
@@ -87,8 +89,9 @@ def environment_choice(found: Environment, now: float) -> Choice:
     built = datetime.fromtimestamp(found.built, timezone.utc)
     return Choice(
         value=found.key,
-        name=found.name,
-        text=" · ".join(part for part in parts if part),
+        # whoever has the engine's socket can label an image with anything
+        name=clean(found.name),
+        text=clean(" · ".join(part for part in parts if part)),
         commit=found.commit[:7] if is_commit else "",
         age=ago(max(0.0, now - found.built)),
         when=built.isoformat(timespec="seconds"),
@@ -180,6 +183,10 @@ class FormView:
         spawn_url: the spawn page's address, for links.
         badge_url: the badges' picture.
         archives: whether something else than git repositories may be built.
+        private: whether a user name and token may be typed.
+        username: the user name that was; a token is never filled in again.
+        retype: whether a token was typed before.
+        open_private: whether that part is unfolded although nothing is in it.
     """
 
     entries: Mapping[str, str] = field(default_factory=dict)
@@ -194,6 +201,10 @@ class FormView:
     spawn_url: str = "/hub/spawn"
     badge_url: str = ""
     archives: bool = False
+    private: bool = False
+    username: str = ""
+    retype: bool = False
+    open_private: bool = False
 
     def html(self) -> str:
         """The form, for JupyterHub to put between its ``<form>`` and the Start button."""
@@ -229,6 +240,13 @@ class FormView:
             spawn_url=self.spawn_url,
             badge_url=self.badge_url,
             archives=self.archives,
+            private=self.private or wrong in _PRIVATE,
+            username=self.username,
+            retype=self.retype,
+            open_private=self.open_private
+            or wrong in _PRIVATE
+            or bool(self.username)
+            or self.retype,
         )
 
     def _chosen(self, entries: Mapping[str, str]) -> str:

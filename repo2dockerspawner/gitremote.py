@@ -2,7 +2,7 @@
 
 git runs as if on an empty machine: no configuration of the system or the account, no ``.netrc``,
 no credential helper, no key, no prompt. Nothing of the hub's own is ever offered to a server that
-a user names; what may be is handed over by ``environment``.
+a user names; what may be is handed over as a credential for one place.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ import contextlib
 import os
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
 from .addresses import SUPPORTED_SCHEMES, has_unseen
-from .errors import ResolveError
+from .builds.inside.gitaccess import GitAccess
+from .builds.inside.redaction import Redactor
+from .credentials import secrets_of
+from .errors import Repo2DockerError, ResolveError
 from .fields import is_ref
+from .reach import GitWay, Reach, git_way, refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    from .credentials import Credential
 
 __all__ = ["MAX_OUTPUT", "RemoteRefs", "explain", "ls_remote"]
 
@@ -43,10 +49,11 @@ _PASSED_ON = frozenset(
     }
 )
 _SSH = (
-    "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o PubkeyAuthentication=no"
+    "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"
     " -o IdentityAgent=none -o ControlMaster=no -o ControlPath=none -o ForwardAgent=no"
     " -o ClearAllForwardings=yes -o PermitLocalCommand=no"
 )
+_NO_KEY = " -o PubkeyAuthentication=no"
 _LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\t(.+)")
 _WORD = re.compile(r"[^\s']+")
 _QUOTED = re.compile(r"'[^'\n]*'")
@@ -80,6 +87,8 @@ async def ls_remote(
     git: str = "git",
     allowed_schemes: Collection[str] = ("https", "ssh"),
     limit: int = MAX_OUTPUT,
+    credential: Credential | None = None,
+    reach: Reach | None = None,
 ) -> RemoteRefs:
     """Return the refs of these full ``names``; without names, all branches and tags.
 
@@ -92,21 +101,37 @@ async def ls_remote(
         git: the program.
         allowed_schemes: the transports that git may use, also where it is redirected.
         limit: bytes.
+        reach: the addresses that git may connect to, also where it is redirected; None for any.
+        credential: sent to its place alone, and only where the server asks for it.
 
     Raises:
         ResolveError: with a sentence and a reason for whatever went wrong.
+        PolicyError: it is at, or leads to, an address that may not be reached.
     """
-    # An empty helper empties the list of helpers that git would ask.
-    arguments = [git, "-c", "credential.helper=", "ls-remote", "--symref"]
+    arguments = ["ls-remote", "--symref"]
     arguments += [] if names else ["--heads", "--tags"]
     arguments += ["--", url]
     for name in names:
         arguments += [name, f"{name}^{{}}"]
     env = _environment(environment, allowed_schemes, timeout)
-    code, out, err = await _run(arguments, env, url, timeout=timeout, limit=limit)
+    given = [asdict(credential)] if credential is not None else []
+    async with git_way(url, reach) as way:
+        with GitAccess(given, ssh=_ssh(timeout)) as access:
+            env |= access.environment
+            way.send_through(env)
+            # An empty helper empties the list of helpers that git would ask.
+            options = ["-c", "credential.helper=", *access.options, *way.options]
+            command = [git, *options, *arguments]
+            code, out, err = await _run(command, env, url, timeout=timeout, limit=limit)
     if code:
-        raise explain(err, url)
+        secrets = secrets_of([credential]) if credential is not None else []
+        raise _error(Redactor(secrets).text(err), url, way)
     return _parse(out, names)
+
+
+def _error(stderr: str, url: str, way: GitWay) -> Repo2DockerError:
+    refusal = way.refusal()
+    return explain(stderr, url) if refusal is None else refused(url, refusal)
 
 
 def explain(stderr: str, url: str) -> ResolveError:
@@ -147,13 +172,17 @@ def _environment(
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",
         "GIT_ALLOW_PROTOCOL": ":".join(usable),
-        "GIT_SSH_COMMAND": f"{_SSH} -o ConnectTimeout={max(1, round(timeout))}",
+        "GIT_SSH_COMMAND": _ssh(timeout) + _NO_KEY,
         **(given or {}),
         # Below this the sentences depend on it.
         "GIT_TERMINAL_PROMPT": "0",
         "LC_ALL": "C",
         "LANGUAGE": "C",
     }
+
+
+def _ssh(timeout: float) -> str:
+    return f"{_SSH} -o ConnectTimeout={max(1, round(timeout))}"
 
 
 class _Collector(asyncio.SubprocessProtocol):
@@ -288,7 +317,7 @@ _EXPLAINED = (
     (
         _said(
             r"could not resolve host|unable to look up|name or service not known"
-            r"|name resolution|no address associated"
+            r"|name resolution|no address associated|socks5 connection to .{0,300} \(4\)"
         ),
         "host_not_found",
         404,
@@ -335,7 +364,7 @@ _EXPLAINED = (
     ),
     (_said(r"returned error: 5\d\d"), "host_unreachable", 502, _DOWN),
     (
-        _said(r"timed out"),
+        _said(r"timed out|socks5 connection to .{0,300} \(6\)"),
         "resolve_timeout",
         504,
         "{url} gave no answer in time; try again later.",
@@ -344,7 +373,7 @@ _EXPLAINED = (
         _said(
             r"failed to connect|couldn't connect|unable to connect|connection refused"
             r"|no route to host|network is unreachable|connection reset|connection closed"
-            r"|empty reply|early eof|returned error: 3\d\d|redirects"
+            r"|empty reply|early eof|returned error: 3\d\d|redirects|socks5 connection to"
         ),
         "host_unreachable",
         502,

@@ -29,10 +29,21 @@ except ImportError:  # JupyterHub 5; the shim that "Upgrading to 6" recommends
             self.reason = reason
 
 
-__all__ = ["EDIT", "ConfirmLaunch", "HubLinks", "LaunchFailed", "SpawnException", "hub_links"]
+__all__ = [
+    "EDIT",
+    "PRIVATE",
+    "ConfirmLaunch",
+    "HubLinks",
+    "LaunchFailed",
+    "SpawnException",
+    "hub_links",
+]
 
 EDIT = "edit"
 """In a link's query (after ``opt-``): show the form, whatever repository the link is of."""
+
+PRIVATE = "private"
+"""Its value where the part for a private repository is to be unfolded; else it is ``1``."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +61,21 @@ class HubLinks:
     server: str
 
 
-def hub_links(spawner: Any, options: Mapping[str, Any]) -> HubLinks:
+def hub_links(spawner: Any, options: Mapping[str, Any], *, private: bool = False) -> HubLinks:
     """Return the links of a spawner's server, default or named.
 
     Args:
         spawner: with its ``user`` and ``hub``.
         options: `user_options` to fill in the form with; only ours are taken.
+        private: whether the form's part for a private repository is unfolded then.
     """
     parts = [spawner.hub.base_url, "spawn", spawner.user.escaped_name]
     if spawner.name:
         parts.append(quote(spawner.name, safe="@~"))
     form: str = url_path_join(*parts)
     entries = {f"opt-{name}": str(options[name]) for name in FIELDS if options.get(name)}
-    change = f"{form}?{urlencode(entries | {f'opt-{EDIT}': '1'})}" if entries else form
+    edit = {f"opt-{EDIT}": PRIVATE if private else "1"}
+    change = f"{form}?{urlencode(entries | edit)}" if entries else form
     return HubLinks(form, change, spawner.user.progress_url(spawner.name).removesuffix("/progress"))
 
 

@@ -6,24 +6,29 @@ import asyncio
 import contextlib
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 import requests
 
+from .credentials import Reader
 from .engine import APIError, Engine, NotFound
 from .errors import ImageError, LaunchError
-from .keys import LABEL_PREFIX, names_key, read_labels, short
+from .hosts import FULL_COMMIT
+from .keys import LABEL_PREFIX, names_key, proves, read_labels, short
+from .repos import RepoSpec
+from .uses import Uses
 
-__all__ = ["Environment", "Image", "Images", "choose_environment", "image_gone"]
+__all__ = ["Environment", "Image", "Images", "choose_environment", "image_gone", "image_unknown"]
 
 _PROBED = 1000
 _PROBE_SECONDS = 10
 _LISTED_SECONDS = 2.0
 _SAID_KEYS = 5
 _SHORT_KEY = re.compile(r"[0-9a-f]{12,64}")
+_WORDS = ("repo", "ref", "commit", "subdir", "owner", "place")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -53,6 +58,7 @@ class Environment:
         commit: the content id.
         subdir: the folder that was built.
         owner: the only user who may see and use it; ``""`` is everybody.
+        place: where the hub's own credential was needed; who may use that may use this.
         built: when, in seconds since 1970.
     """
 
@@ -64,37 +70,49 @@ class Environment:
     commit: str = ""
     subdir: str = ""
     owner: str = ""
+    place: str = ""
     built: float = 0.0
+
+    @property
+    def spec(self) -> RepoSpec:
+        """What it was built from."""
+        # the labels don't say the provider; only git's content ids are commits
+        provider = "git" if FULL_COMMIT.fullmatch(self.commit) else "doi"
+        return RepoSpec(provider, self.repo, self.ref, self.subdir)
 
 
 class Images:
-    """Looks at the images of one engine."""
+    """Looks at the images of one engine.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: whose images.
+        secret: the hub's, see `keys.image_proof`; what has no proof by it is not ours.
+    """
+
+    def __init__(self, engine: Engine, secret: bytes = b"") -> None:
         self._engine = engine
-        # build key -> when a server was last started from its image
-        self._used: dict[str, float] = {}
+        self._secret = secret
+        self._uses = Uses(engine)
         self._listing: asyncio.Task[list[Environment]] | None = None
         self._listed_at = 0.0
         # (image id, command) that were found startable; an id never changes what it holds
         self._startable: dict[tuple[str, str], None] = {}
 
     async def find(self, key: str, *names: str) -> Image | None:
-        """Return the first of the named images that is there and carries the build key.
+        """Return the first of the named images that is there and is proved to be the key's.
 
-        The label is what counts: a name alone may have been given to anything.
+        A name alone may have been given to anything, and a label alone too.
 
         Raises:
             EngineError: the engine can't be reached.
         """
-        return await self._engine.call(lambda client: _find(client, key, names))
+        return await self._engine.call(lambda client: _find(client, key, names, self._secret))
 
-    async def environments(self, user: str, *, fresh: bool = False) -> list[Environment]:
-        """List the images that were built and that ``user`` may use, the last used first.
+    async def environments(self, reader: Reader, *, fresh: bool = False) -> list[Environment]:
+        """List the images that were built and that ``reader`` may use, the last used first.
 
-        Docker doesn't say when an image was used, so that is known from this process's start on
-        (`note_use`); before that, when it was built. Asked of the engine at most every 2 seconds,
-        however many people open the spawn page, unless ``fresh`` is wanted.
+        Asked of the engine at most every 2 seconds, however many people open the spawn page,
+        unless ``fresh`` is wanted.
 
         Raises:
             EngineError: the engine can't be reached.
@@ -102,20 +120,37 @@ class Images:
         now = monotonic()
         listing = self._listing
         if listing is None or fresh or (listing.done() and now - self._listed_at > _LISTED_SECONDS):
-            listing = asyncio.get_running_loop().create_task(self._engine.call(_list))
+            listing = asyncio.get_running_loop().create_task(self._engine.call(self._list))
             # who gives up waiting may be the only one who would have seen its error
             listing.add_done_callback(_seen)
             self._listing, self._listed_at = listing, now
         # shielded, so that who gives up doesn't end it for the others
         found = await asyncio.shield(listing)
-        mine = [one for one in found if one.owner in {"", user}]
-        return sorted(
-            mine, key=lambda one: max(one.built, self._used.get(one.key, 0)), reverse=True
-        )
+        mine = [one for one in found if reader.may_use(one.owner, one.place)]
+        return sorted(mine, key=self._last_used, reverse=True)
 
-    def note_use(self, key: str) -> None:
+    def _list(self, client: Any) -> list[Environment]:
+        found = _list(client, self._secret)
+        found.sort(key=self._last_used, reverse=True)
+        self._uses.learn(client, [(one.image.id, one.key) for one in found])
+        return found
+
+    def _last_used(self, one: Environment) -> float:
+        return max(one.built, self._uses.last(one.key))
+
+    def may_use(self, said: Mapping[str, str] | None, reader: Reader) -> bool:
+        """Whether the image with these labels is for ``reader``; what has none of ours is.
+
+        Another hub's private image is for nobody here, whatever its owner is called.
+        """
+        words = read_labels(said)
+        owner, place = words.get("owner", ""), words.get("place", "")
+        ours = proves(words.get("proof", ""), words.get("key", ""), self._secret)
+        return not (owner or place) or (ours and reader.may_use(owner, place))
+
+    def note_use(self, key: str, image: Image) -> None:
         """Remember that a server is being started from the key's image."""
-        self._used[key] = time()
+        self._uses.note(key, image.name)
 
     async def check_startable(self, image: Image, command: Sequence[str]) -> None:
         """Make sure that the image has the program that the server is started with.
@@ -158,13 +193,26 @@ def image_gone() -> ImageError:
     )
 
 
-def _find(client: Any, key: str, names: Sequence[str]) -> Image | None:
+def image_unknown(name: str) -> ImageError:
+    """Return the error of an image that is not there, or not for whoever asks."""
+    return ImageError(
+        f"There is no image {name} here that you may use, and none can be fetched; check its "
+        "name, or choose another one.",
+        reason="image_unknown",
+        status=404,
+        field="image",
+    )
+
+
+def _find(client: Any, key: str, names: Sequence[str], secret: bytes) -> Image | None:
     for name in dict.fromkeys(names):
         try:
             found = client.inspect_image(name)
         except NotFound:
             continue
-        if (found["Config"].get("Labels") or {}).get(LABEL_PREFIX + "key") == key:
+        said = found["Config"].get("Labels") or {}
+        proof = said.get(LABEL_PREFIX + "proof", "")
+        if said.get(LABEL_PREFIX + "key") == key and proves(proof, key, secret):
             return Image(id=found["Id"], name=name)
     return None
 
@@ -209,7 +257,7 @@ def _seen(listing: asyncio.Task[list[Environment]]) -> None:
         listing.exception()
 
 
-def _list(client: Any) -> list[Environment]:
+def _list(client: Any, secret: bytes) -> list[Environment]:
     """One call to the engine; an image with several names of ours counts once."""
     found: dict[str, Environment] = {}
     for summary in client.images(filters={"label": LABEL_PREFIX + "key"}):
@@ -217,7 +265,7 @@ def _list(client: Any) -> list[Environment]:
         key = words.get("key", "")
         # an image made from one of ours has its labels too, but not its name
         names = [name for name in summary.get("RepoTags") or () if names_key(name, key)]
-        if not names:
+        if not names or not proves(words.get("proof", ""), key, secret):
             continue
         built = float(summary.get("Created") or 0)
         if key in found and found[key].built >= built:
@@ -227,7 +275,7 @@ def _list(client: Any) -> list[Environment]:
             key=key,
             image=Image(id=summary["Id"], name=name),
             name=words.get("name") or name,
-            **{word: words.get(word, "") for word in ("repo", "ref", "commit", "subdir", "owner")},
+            **{word: words.get(word, "") for word in _WORDS},
             built=built,
         )
     return list(found.values())

@@ -1,12 +1,14 @@
 """Build key, names and labels: pure functions of what makes an image what it is.
 
 Same key, same image. The key holds the whole content id, because seven hex digits (what
-repo2docker puts into its own names) can be forged by a commit pushed to a fork.
+repo2docker puts into its own names) can be forged by a commit pushed to a fork. It is made with
+the hub's secret, because a Dockerfile may name any image of the engine in its ``FROM``: who knows
+a private repository's address must not know its image's name.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -22,8 +24,10 @@ __all__ = [
     "decode_label",
     "encode_label",
     "image_name",
+    "image_proof",
     "labels",
     "names_key",
+    "proves",
     "read_labels",
     "short",
 ]
@@ -52,7 +56,8 @@ class BuildInputs:
         build_args: name and value of each build argument.
         extra_args: further arguments of repo2docker, in their order.
         clone_depth: commits of history that land in the image, 0 for all.
-        owner: the user, where the repository is private; else ``""``.
+        owner: where the repository is private, whose access made the image
+            (`credentials.Access.scope`); else ``""``.
     """
 
     provider: str
@@ -75,12 +80,12 @@ def _encode(value: object) -> bytes:
     return b"s%d:%s" % (len(data), data)
 
 
-def build_key(inputs: BuildInputs) -> str:
-    """Return the build key: 64 hex digits (SHA-256).
+def build_key(inputs: BuildInputs, secret: bytes = b"") -> str:
+    """Return the build key: 64 hex digits (HMAC-SHA256 with the hub's secret).
 
     Build arguments count by name, whatever order they were given in.
     """
-    digest = hashlib.sha256(b"repo2dockerspawner key 1")
+    digest = hmac.new(secret, b"repo2dockerspawner key 1", "sha256")
     for field in fields(inputs):
         value = getattr(inputs, field.name)
         if field.name == "build_args":
@@ -88,6 +93,19 @@ def build_key(inputs: BuildInputs) -> str:
         digest.update(_encode(field.name))
         digest.update(_encode(value))
     return digest.hexdigest()
+
+
+def image_proof(key: str, secret: bytes = b"") -> str:
+    """Return what an image of the key has in its label ``proof``: 64 hex digits.
+
+    A label alone proves nothing, because anybody's Dockerfile can have it (``LABEL``).
+    """
+    return hmac.new(secret, b"repo2dockerspawner proof " + key.encode(), "sha256").hexdigest()
+
+
+def proves(label: str, key: str, secret: bytes = b"") -> bool:
+    """Whether a label ``proof`` is the one of the key."""
+    return hmac.compare_digest(label.encode(), image_proof(key, secret).encode())
 
 
 def short(key: str) -> str:
@@ -144,10 +162,14 @@ def labels(
     subdir: str,
     name: str = "",
     owner: str = "",
+    place: str = "",
+    secret: bytes = b"",
 ) -> dict[str, str]:
     """Return the labels of a build container and of its image, encoded.
 
-    ``owner`` is only there where the repository is private. Empty values are left out.
+    ``owner`` or ``place`` is filled where the repository is private, see `credentials.Access`. What
+    is empty is there too, or a repository's Dockerfile, or the image that it is made from, could
+    have it say something.
     """
     values = {
         "key": key,
@@ -156,10 +178,12 @@ def labels(
         "commit": commit,
         "subdir": subdir,
         "owner": owner,
+        "place": place,
         "name": name,
+        "proof": image_proof(key, secret),
         "version": __version__,
     }
-    return {LABEL_PREFIX + word: encode_label(value) for word, value in values.items() if value}
+    return {LABEL_PREFIX + word: encode_label(value) for word, value in values.items()}
 
 
 def read_labels(found: Mapping[str, str] | None) -> dict[str, str]:

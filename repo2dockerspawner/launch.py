@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -17,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .errors import LaunchError
 from .fields import check_urlpath, relative_path
-from .hosts import CASELESS, FULL_COMMIT
+from .hosts import FULL_COMMIT
+from .policy import ANYTHING, Policy, matches_allowed
 from .profiles import Profile, chosen_profile
 from .repos import RepoSpec, parse_repo
 
@@ -46,11 +46,13 @@ class LaunchRules:
         allowed_schemes: how repositories may be fetched (``https``, ``ssh``).
         content_providers: repo2docker's providers that may be used (``git``).
         profiles: those that the person may choose.
+        policy: which repositories may be built.
     """
 
     allowed_schemes: Collection[str] = ("https", "ssh")
     content_providers: Collection[str] = ("git",)
     profiles: Sequence[Profile] = ()
+    policy: Policy = ANYTHING
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def launch_request(options: Any, rules: LaunchRules) -> LaunchRequest:
         allowed_schemes=rules.allowed_schemes,
         content_providers=rules.content_providers,
     )
+    rules.policy.check(spec)
     return LaunchRequest(repo=spec, profile=profile)
 
 
@@ -179,16 +182,14 @@ def starts_directly(request: LaunchRequest, patterns: Iterable[str]) -> bool:
 
     Args:
         request: what the link asks for.
-        patterns: of ``host/owner/repo``, with ``*`` as in a shell.
+        patterns: of ``host/owner/repo``, see `policy.matches_allowed`.
     """
     spec = request.repo
     if spec is None or "?" in spec.urlpath or "git-pull" in spec.urlpath:
         return False
     if not all(map(_is_of_the_owner, filter(None, (spec.ref, spec.tail)))):
         return False
-    place = re.sub(r"\A[a-z]+://(?:[^@/]*@)?", "", spec.identity).removesuffix(".git")
-    caseless = spec.host in CASELESS
-    return any(fnmatchcase(place, pattern.lower() if caseless else pattern) for pattern in patterns)
+    return matches_allowed(spec, patterns)
 
 
 def _is_of_the_owner(ref: str) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .builds.events import Event, EventLog, Numbered
+from .builds.colours import in_utf16
+from .builds.events import Event, EventLog, Numbered, Rest
 from .commitpages import commit_page
 from .errors import Repo2DockerError
 from .launch import render
 from .resolve import Resolved
 
-__all__ = ["CANCELLED", "Launch", "LaunchTarget"]
+__all__ = ["CANCELLED", "PART_LINES", "Launch", "LaunchTarget"]
 
 CANCELLED = "The start was cancelled."
 
@@ -21,6 +23,9 @@ CANCELLED = "The start was cancelled."
 _RESOLVED = 0.05
 _BUILT = 0.85
 _STARTED = 0.95
+
+PART_LINES = 1000
+"""Lines in one part of a whole log."""
 
 # Lines that a page without JavaScript shows of a log.
 _LAST_LINES = 20
@@ -69,12 +74,14 @@ class Launch:
         target: what is being started; ``None`` until it is known.
         about: seconds that all of it is going to take, where earlier builds tell; else ``None``.
         started: when it began, seconds since 1970; tells two launches apart.
+        rest: reads what was left out of the build's log, once there is a build.
     """
 
     def __init__(self) -> None:
         self.target: LaunchTarget | None = None
         self.about: float | None = None
         self.started = round(time.time(), 3)
+        self.rest: Rest | None = None
         self._began = time.monotonic()
         self._log = EventLog()
         self._progress = 0.0
@@ -96,6 +103,16 @@ class Launch:
         self.target = target or self.target
         self.say(text, "fetching", _RESOLVED)
 
+    def takes(self, about: float | None, gone: float) -> None:
+        """Say how long its build is likely to take, where earlier ones tell.
+
+        Args:
+            about: seconds.
+            gone: those of them that it was under way before this launch asked for it.
+        """
+        if about is not None:
+            self.about = round(self.elapsed + max(0.0, about - gone), 1)
+
     def built(self, text: str) -> None:
         """Say that the image is there."""
         self.say(text, "starting", _BUILT)
@@ -116,9 +133,7 @@ class Launch:
     def forward(self, event: Event) -> None:
         """Add an event of the build that this launch waits for."""
         progress = _RESOLVED + (_BUILT - _RESOLVED) * event.progress
-        self._append(
-            Event(event.text, progress, event.phase, event.is_log, event.step, event.place)
-        )
+        self._append(replace(event, progress=progress))
 
     def _append(self, event: Event) -> None:
         self._progress = max(self._progress, min(event.progress, _STARTED))
@@ -127,9 +142,7 @@ class Launch:
             self._said = event.text
         if self.target is not None and self.target != self._told:
             self._told = self._targets[len(self._log)] = self.target
-        self._log.append(
-            Event(event.text, self._progress, event.phase, event.is_log, event.step, event.place)
-        )
+        self._log.append(replace(event, progress=self._progress))
 
     def close(self) -> None:
         """Say that nothing more comes."""
@@ -157,11 +170,49 @@ class Launch:
         """The last lines that the build printed."""
         return self._log.last_lines(_LAST_LINES)
 
-    def log_text(self) -> str:
-        """Return all that is kept of what was said and printed, with what is left out said."""
-        # a build's failure is its own last sentence, too
-        told = [event.text for event in self._log.kept() if event.phase != "failed"]
-        return "\n".join(told)
+    async def log_parts(self) -> AsyncIterator[str]:
+        """Yield all of what was said and printed, some lines at a time.
+
+        What is no longer in memory is read anew; where it isn't to be had, that is said.
+        """
+        lines: list[str] = []
+        async for numbered in self._whole():
+            # a build's failure is its own last sentence, too
+            if numbered.event.phase != "failed":
+                lines += numbered.event.text.split("\n")
+            while len(lines) >= PART_LINES:
+                yield "\n".join(lines[:PART_LINES]) + "\n"
+                del lines[:PART_LINES]
+        yield "\n".join(lines)
+
+    async def _whole(self) -> AsyncIterator[Numbered]:
+        """Yield all events, also those that are no longer in memory, as far as they are had."""
+        # where the build's log has been told to, and the line before that
+        printed, before = 0, ""
+        async for numbered in self._log.numbered():
+            event = numbered.event
+            if event.missing:
+                line = numbered.line - event.missing
+                async for found in self._missing(event, printed, before):
+                    line += found.lines
+                    before = _last_line(found)
+                    yield Numbered(found, numbered.index, line)
+                if line < numbered.line:
+                    before = ""
+                    yield replace(numbered, event=event.cut_to(numbered.line - line))
+                printed = event.printed
+                continue
+            yield numbered
+            if event.is_log:
+                printed, before = event.printed, _last_line(event)
+
+    async def _missing(self, gap: Event, printed: int, before: str) -> AsyncIterator[Event]:
+        known = bool(before) or not printed
+        if self.rest is None or printed >= gap.printed or not known:
+            return
+        async with aclosing(self.rest(printed, gap.printed, before)) as found:
+            async for event in found:
+                yield replace(event, progress=gap.progress)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the launch's events as JupyterHub's pages take them, from the first one on.
@@ -176,12 +227,13 @@ class Launch:
           - ``started`` and ``elapsed``, seconds: which launch it is, and how old it is now;
           - ``phase``: ``waiting``, ``fetching``, ``building``, ``pushing``, ``starting``,
             ``failed`` (with ``failure``: ``lines``, ``reason``) or ``cancelled``;
-          - ``is_log``: whether the message is what the build printed;
+          - ``is_log``: whether the message is what the build printed; ``spans``: which parts of
+            it were coloured, as `Span`, counted as JavaScript counts;
           - ``step`` [4, 9] and ``place`` in line, where known; ``about``, seconds, likewise;
           - ``launch``: a `LaunchTarget`, when more of it is known than before.
         """
         first = True
-        async for numbered in self._log.numbered():
+        async for numbered in self._whole():
             yield self._message(numbered, first=first)
             first = first and not numbered.event.is_log
 
@@ -202,7 +254,9 @@ class Launch:
             message["html_message"] = render(
                 "log_lines.html", earlier=earlier + newline, last=last, first=first
             )
-        if numbered.gap:
+        if event.spans:
+            message["spans"] = in_utf16(event.spans, event.text)
+        if event.missing:
             message["gap"] = True
         if numbered.index in self._targets:
             message["launch"] = asdict(self._targets[numbered.index])
@@ -210,3 +264,7 @@ class Launch:
             message["failure"] = dict(self._failure)
         known = {"step": event.step, "place": event.place, "about": self.about}
         return message | {name: value for name, value in known.items() if value is not None}
+
+
+def _last_line(event: Event) -> str:
+    return event.text.rpartition("\n")[2]

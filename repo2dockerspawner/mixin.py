@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy
 
+from .builds.limits import Limits
 from .builds.plan import BuildPlan
+from .credentials import Access
+from .dangers import warn_once
 from .errors import ImageError, Repo2DockerError
 from .form import FormMixin
-from .hosts import FULL_COMMIT
 from .hubcompat import HubLinks, LaunchFailed, hub_links
 from .images import Image
-from .keys import BuildInputs, build_key, container_name, image_name, labels, short
+from .keys import short
 from .launch import LaunchRequest, launch_request
 from .launching import Launch, LaunchTarget
+from .planning import build_plan
+from .reach import Reach
+from .repohook import ask_hook
 from .repos import RepoSpec
 from .resolve import Resolved, resolve
 from .shared import Shared, shared
@@ -58,6 +63,8 @@ class Repo2DockerMixin(FormMixin):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.check_timeouts()
+        if self.user is not None:
+            warn_once(type(self))
 
     # -- start -----------------------------------------------------------------------------
 
@@ -68,6 +75,7 @@ class Repo2DockerMixin(FormMixin):
             SpawnException: what the person is told; an error of theirs, not JupyterHub's.
         """
         launch = self._launch = Launch()
+        self._use_typed()
         self._restore_image()
         before = self.image
         try:
@@ -82,18 +90,20 @@ class Repo2DockerMixin(FormMixin):
             self._on_cancelled()
             raise
         except Repo2DockerError as error:
-            launch.failed(error)
             self._enter(self.user_options or {}, error)
+            told = self._told(error)
+            launch.failed(told)
             lines = "".join(f"\n  | {line}" for line in error.lines)
             self.log.warning(
                 "Not starting %s (%s): %s%s", self._log_name, error.reason, error.message, lines
             )
-            raise LaunchFailed(error, change=self._change_link, launch=launch) from error
+            raise LaunchFailed(told, change=self._change_link, launch=launch) from error
         else:
             return started
         finally:
             if self.image != before:
                 self._image_before, self._image_set = before, self.image
+            self._forget_typed()
             launch.close()
 
     async def _start_server(self, launch: Launch) -> Any:
@@ -114,16 +124,17 @@ class Repo2DockerMixin(FormMixin):
 
     async def _prepare(self, launch: Launch) -> None:
         """Make sure of the image that the options ask for, and set it."""
+        self._check_no_secret()
         request = launch_request(self.user_options or {}, self._rules)
         self._apply_profile(request.profile)
+        if request.repo is not None:
+            # the form may not have known them all (overrides.py), and REST passes it by
+            self._policy.check(request.repo)
         if request.environment:
             await self._prepare_environment(request, launch)
         if request.repo is None:
             return
-        # always before JupyterHub's own limit, which has no words for it; a hook may have set
-        # that to anything
-        margin = max(START_MARGIN, self.http_timeout + 30)
-        limit = max(self.start_timeout - margin, 0.5 * self.start_timeout)
+        limit = self._preparing_limit
         try:
             image, spec = await asyncio.wait_for(self._image_of(request.repo, launch), limit)
         except asyncio.TimeoutError as error:
@@ -143,28 +154,46 @@ class Repo2DockerMixin(FormMixin):
             self.image = listed[request.environment]
             return
         found = await self._environment(request.environment)
-        # the labels don't say the provider; only git's content ids are commits
-        provider = "git" if FULL_COMMIT.fullmatch(found.commit) else "doi"
-        spec = RepoSpec(provider, found.repo, found.ref, found.subdir)
+        resolved = Resolved(found.spec, found.commit)
+        await self._permit(resolved, launch)
         launch.resolved(
-            f"Found the environment {found.name}, which is ready.",
-            LaunchTarget.of(Resolved(spec, found.commit)),
+            f"Found the environment {found.name}, which is ready.", LaunchTarget.of(resolved)
         )
         await self._shared().images.check_startable(found.image, self._server_command())
         self._built = found.image
-        self._spec = replace(spec, path=request.path, urlpath=request.urlpath)
+        self._spec = replace(found.spec, path=request.path, urlpath=request.urlpath)
         self.image = found.image.name
-        self._shared().images.note_use(found.key)
+        self._shared().images.note_use(found.key, found.image)
+
+    @property
+    def _preparing_limit(self) -> float:
+        """Seconds until the image has to be there."""
+        # always before JupyterHub's own limit, which has no words for it; a hook may have set
+        # that to anything
+        margin = max(START_MARGIN, self.http_timeout + 30)
+        return max(self.start_timeout - margin, 0.5 * self.start_timeout)
+
+    async def _permit(self, resolved: Resolved, launch: Launch) -> None:
+        """Pass if this may be built, and started where it is ready.
+
+        Raises:
+            PolicyError: it may not.
+        """
+        leads_to = resolved.content_id if resolved.spec.url.startswith("10.") else ""
+        self._policy.check(resolved.spec, leads_to)
+        if self.repo_hook is not None:
+            # said before the launch's own limit ends it, which doesn't know what took so long
+            seconds = 0.9 * max(self._preparing_limit - launch.elapsed, 0)
+            await ask_hook(self.repo_hook, self, resolved, seconds)
 
     async def _image_of(self, asked: RepoSpec, launch: Launch) -> tuple[Image, RepoSpec]:
         launch.target = LaunchTarget(asked.name, asked.ref_label, subdir=asked.subdir)
         launch.say(f"Looking up {asked.name}…", "waiting")
-        resolved = await resolve(
-            asked, timeout=_RESOLVE_TIMEOUT, allowed_schemes=self._rules.allowed_schemes
-        )
+        resolved, access = await self._resolve(asked)
+        await self._permit(resolved, launch)
         if resolved.note:
             launch.say(resolved.note, "waiting")
-        plan = self._plan(resolved)
+        plan = build_plan(self, resolved, access, self._secret)
         launch.resolved(f"Found {plan.title}.", LaunchTarget.of(resolved))
         here = self._shared()
         image = await here.images.find(plan.key, plan.image)
@@ -172,15 +201,26 @@ class Repo2DockerMixin(FormMixin):
             image = await self._build(here, plan, launch)
         launch.built("The image is ready.")
         await here.images.check_startable(image, self._server_command())
-        here.images.note_use(plan.key)
+        here.images.note_use(plan.key, image)
         return image, resolved.spec
+
+    async def _ask(self, spec: RepoSpec, access: Access) -> Resolved:
+        return await resolve(
+            spec,
+            timeout=_RESOLVE_TIMEOUT,
+            allowed_schemes=self._rules.allowed_schemes,
+            reach=Reach(self.allowed_networks) if self.block_private_networks else None,
+            credential=access.credentials[0] if access.credentials else None,
+        )
 
     async def _build(self, here: Shared, plan: BuildPlan, launch: Launch) -> Image:
         if not here.pool.has(plan.key):
             await here.disk.check_reserve(self.build_disk_reserve)
-        build = here.pool.join(plan, self.user.name, self.builds_per_user_limit)
+        build = here.pool.join(plan, self.user.name, self._limits)
         self.log.info("Building %s (%s) for %s", plan.title, short(plan.key), self._log_name)
+        launch.rest = here.reader.of(build)
         try:
+            launch.takes(await here.durations.about(plan), build.seconds)
             async for event in build.follow():
                 launch.forward(event)
             name = await build.result()
@@ -192,58 +232,34 @@ class Repo2DockerMixin(FormMixin):
             raise ImageError(message, reason="image_missing", status=503)
         return image
 
+    @property
+    def _limits(self) -> Limits:
+        groups = {group.name for group in self.user.groups}
+        limited = self.builds_per_group_limit
+        return Limits(
+            per_user=self.builds_per_user_limit,
+            per_group={name: limited[name] for name in limited if name in groups},
+            in_line=self.builds_queue_limit,
+        )
+
     def _shared(self) -> Shared:
         return shared(
             client_kwargs=getattr(self, "client_kwargs", {}),
             tls_config=getattr(self, "tls_config", {}),
             limit=self.concurrent_builds_limit,
             log_file=self.build_log_file,
+            secret=self._secret,
+            build_docker_host=self.build_docker_host,
+            build_tls_config=self.build_tls_config,
         )
 
-    def _plan(self, resolved: Resolved) -> BuildPlan:
-        spec = resolved.spec
-        inputs = BuildInputs(
-            provider=spec.provider,
-            identity=spec.identity,
-            content_id=_identity_of_content(resolved),
-            subdir=spec.subdir,
-            build_image=self.build_image,
-            build_args=tuple(self.build_args.items()),
-            extra_args=tuple(self.build_extra_args),
-            clone_depth=self.clone_depth,
-        )
-        key = build_key(inputs)
-        at = resolved.content_id[:7] if spec.provider == "git" else resolved.content_id
-        return BuildPlan(
-            key=key,
-            container=container_name(key),
-            image=image_name(key, spec.name, prefix=self.image_name_prefix),
-            labels=labels(
-                key,
-                repo=spec.url,
-                ref=spec.ref,
-                commit=resolved.content_id,
-                subdir=spec.subdir,
-                name=spec.name,
-            ),
-            provider=spec.provider,
-            url=spec.url,
-            content_id={"git": resolved.content_id, "mercurial": spec.ref}.get(spec.provider, ""),
-            subdir=spec.subdir,
-            build_image=self.build_image,
-            build_args=dict(self.build_args),
-            environment=dict(self.build_environment),
-            network=self.build_network,
-            extra_args=tuple(self.build_extra_args),
-            clone_depth=self.clone_depth,
-            protocols=tuple(self.allowed_schemes),
-            providers=tuple(self.content_providers),
-            timeout=self.build_timeout,
-            idle_timeout=self.build_idle_timeout,
-            retention=self.build_log_retention,
-            memory_limit=self.build_memory_limit,
-            title=f"{spec.name} at {at}" + (f", folder {spec.subdir}" if spec.subdir else ""),
-        )
+    @property
+    def _secret(self) -> bytes:
+        """The hub's secret that build keys and proofs are made with."""
+        if self.image_secret:
+            return self.image_secret.encode()
+        cookie_secret = self.user.settings.get("cookie_secret", b"") if self.user else b""
+        return hmac.digest(cookie_secret, b"repo2dockerspawner images", "sha256")
 
     def _server_command(self) -> list[str]:
         return list(getattr(self, "cmd", None) or COMMAND)
@@ -262,13 +278,18 @@ class Repo2DockerMixin(FormMixin):
         except Exception:  # or it would take the place of the cancellation
             self.log.exception("The server's row of %s can't be removed", self._log_name)
 
+    def look_after_builds(self) -> None:
+        """Begin to sweep what has had its time, unless this process does so already."""
+        self._shared()
+
     async def poll(self) -> Any:
         """Ask the spawner beneath; JupyterHub does so at its start for whatever was under way.
 
-        That is when builds that a killed hub has left are taken care of.
+        That is when builds that a killed hub has left are taken care of, where `configure` has
+        not seen to that already.
         """
         try:
-            self._shared()
+            self.look_after_builds()
         except Exception:  # builds' trouble is no reason to give up a running server
             self.log.exception("Builds can't be looked after")
         return await super().poll()  # type: ignore[misc]
@@ -301,7 +322,7 @@ class Repo2DockerMixin(FormMixin):
     @property
     def launch_links(self) -> HubLinks:
         """Where this server is started, changed and ended; for our templates."""
-        return hub_links(self, self.launch_entries)
+        return hub_links(self, self.launch_entries, private=self._unfold_private)
 
     @property
     def launch_entries(self) -> dict[str, str]:
@@ -323,18 +344,6 @@ class Repo2DockerMixin(FormMixin):
             await asyncio.sleep(0.05)
         async for event in self._launch.progress():
             yield event
-
-
-def _identity_of_content(resolved: Resolved) -> str:
-    """Return what stands for the content in the build key.
-
-    Where the source tells no version that we could check, a key is good for a day (UTC), so that
-    nobody is kept on an old image for ever.
-    """
-    content_id: str = resolved.content_id
-    if resolved.exact:
-        return content_id
-    return f"{content_id} on {datetime.now(timezone.utc):%Y-%m-%d}"
 
 
 def _opened(spec: RepoSpec) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from urllib.parse import quote, urljoin, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
+from .builds.inside.way import goes_by_proxy
 from .errors import ResolveError
+from .reach import CheckedResolver, Reach, check_host, refused
 
 __all__ = ["follow_doi", "is_exact"]
 
@@ -30,20 +34,22 @@ def is_exact(url: str) -> bool:
     return _EXACT.fullmatch(url) is not None
 
 
-async def follow_doi(doi: str, *, timeout: float, resolver: str) -> str:
+async def follow_doi(doi: str, *, timeout: float, resolver: str, reach: Reach | None = None) -> str:
     """Return the URL to which ``resolver`` leads for ``doi``; the page itself is not read.
 
     Args:
         doi: ``10.…/…``.
         timeout: seconds, for all hops together.
         resolver: what the DOI is appended to, e.g. ``https://doi.org/``.
+        reach: the addresses that may be asked, None for any.
 
     Raises:
         ResolveError: no such DOI, no answer, no end of redirects, or one that is not http(s).
+        PolicyError: it leads to an address that may not be reached.
     """
     first = resolver + quote(doi, safe="/:;()")
     try:
-        return await asyncio.wait_for(_follow(doi, first), timeout)
+        return await asyncio.wait_for(_follow(doi, first, reach), timeout)
     except asyncio.TimeoutError:
         raise ResolveError(
             f"The DOI {doi} could not be looked up within {timeout:g} seconds; try again later.",
@@ -53,12 +59,13 @@ async def follow_doi(doi: str, *, timeout: float, resolver: str) -> str:
         ) from None
 
 
-async def _follow(doi: str, url: str) -> str:
-    # One of its own, since the hub's may be configured otherwise (curl, a small queue).
-    client = AsyncHTTPClient(force_instance=True)
+async def _follow(doi: str, url: str, reach: Reach | None) -> str:
+    client, checked = _client(url, reach)
     try:
         for hop in range(_MAX_HOPS):
-            response = await _head(client, doi, url)
+            if reach is not None and checked is None:
+                await check_host(url, reach)
+            response = await _head(client, doi, url, checked)
             location = response.headers.get("Location", "")
             if not 300 <= response.code < 400 or not location:  # noqa: PLR2004 (redirects)
                 # Landing pages refuse robots in many ways; that they are there is enough.
@@ -71,13 +78,26 @@ async def _follow(doi: str, url: str) -> str:
     raise _unreachable(doi, "leads from one page to the next without an end")
 
 
-async def _head(client: AsyncHTTPClient, doi: str, url: str) -> HTTPResponse:
+def _client(url: str, reach: Reach | None) -> tuple[AsyncHTTPClient, CheckedResolver | None]:
+    """Return a client of its own, for the hub's has its own queue, and its resolver, if checked."""
+    # Only the hub's kind (curl) can go by a proxy, which does the looking up then.
+    if reach is None or goes_by_proxy(url, os.environ):
+        return AsyncHTTPClient(force_instance=True), None
+    checked = CheckedResolver(reach=reach)
+    return SimpleAsyncHTTPClient(force_instance=True, resolver=checked), checked
+
+
+async def _head(
+    client: AsyncHTTPClient, doi: str, url: str, checked: CheckedResolver | None
+) -> HTTPResponse:
     request = HTTPRequest(url, method="HEAD", follow_redirects=False, request_timeout=0)
     try:
         return await client.fetch(request, raise_error=False)
     # Whatever the network, TLS or a broken server makes of it: sockets, ssl and tornado raise
     # errors that have no common base.
     except Exception as error:
+        if checked is not None and checked.refused:
+            raise refused(f"The DOI {doi}", checked.refused[0]) from error
         raise _unreachable(doi, "could not be looked up") from error
 
 

@@ -21,6 +21,8 @@ from .registry import follow_doi, is_exact
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from .credentials import Credential
+    from .reach import Reach
     from .repos import RepoSpec
 
 __all__ = ["DOI_RESOLVER", "Resolved", "resolve"]
@@ -62,6 +64,8 @@ async def resolve(
     git: str = "git",
     allowed_schemes: Collection[str] = ("https", "ssh"),
     doi_resolver: str = DOI_RESOLVER,
+    credential: Credential | None = None,
+    reach: Reach | None = None,
 ) -> Resolved:
     """Find out what ``spec`` stands for now.
 
@@ -72,14 +76,17 @@ async def resolve(
         git: the program.
         allowed_schemes: the transports that git may use.
         doi_resolver: what a DOI is appended to.
+        reach: the addresses that may be asked, None for any.
+        credential: for git, see :func:`.gitremote.ls_remote`.
 
     Raises:
         ResolveError: ``reason`` is one of ``repo_not_found``, ``repo_empty``, ``ref_not_found``,
             ``ref_ambiguous``, ``host_not_found``, ``host_unreachable``, ``resolve_timeout``,
             ``too_many_refs``, ``scheme_not_allowed``, ``git_missing``.
+        PolicyError: ``address_not_allowed``.
     """
     if spec.provider != "git":
-        return await _resolve_record(spec, timeout, doi_resolver)
+        return await _resolve_record(spec, timeout, doi_resolver, reach)
     if FULL_COMMIT.fullmatch(spec.ref) and not spec.tail:
         return Resolved(spec, spec.ref.lower())
     until = monotonic() + timeout
@@ -92,6 +99,8 @@ async def resolve(
             environment=environment,
             git=git,
             allowed_schemes=allowed_schemes,
+            reach=reach,
+            credential=credential,
         )
 
     return await _Resolution(spec, ask).run()
@@ -205,9 +214,11 @@ class _Resolution:
         )
 
 
-async def _resolve_record(spec: RepoSpec, timeout: float, doi_resolver: str) -> Resolved:
+async def _resolve_record(
+    spec: RepoSpec, timeout: float, doi_resolver: str, reach: Reach | None
+) -> Resolved:
     if spec.url.startswith("10."):
-        url = await follow_doi(spec.url, timeout=timeout, resolver=doi_resolver)
+        url = await follow_doi(spec.url, timeout=timeout, resolver=doi_resolver, reach=reach)
         return Resolved(spec, url, exact=is_exact(url))
     if spec.provider == "swhid":
         return Resolved(spec, spec.url)

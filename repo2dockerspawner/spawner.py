@@ -12,7 +12,7 @@ from traitlets import default, observe
 
 from .engine import APIError, ImageNotFound, engine_error
 from .errors import ImageError
-from .images import image_gone
+from .images import image_gone, image_unknown
 from .keys import LABEL_PREFIX
 from .launching import Launch
 from .mixin import COMMAND, Repo2DockerMixin
@@ -61,8 +61,20 @@ class Repo2DockerSpawner(Repo2DockerMixin, DockerSpawner):  # type: ignore[misc]
 
     async def pull_image(self, image: str) -> None:
         """Pull an image as DockerSpawner does; what was built here is never looked for there."""
-        if self._built is None or image != self._built.name:
+        if self._built is not None and image == self._built.name:
+            return
+        if self._get_allowed_images() != "*" or image != self.user_options.get("image"):
             await super().pull_image(image)
+            return
+        try:
+            await super().pull_image(image)
+            # in whatever way it was named, this is what the engine would start
+            found = await self.docker("inspect_image", image)
+        except APIError as error:
+            self.log.warning("The image %s can't be had: %s", image, error)
+            raise image_unknown(image) from error
+        if not self._shared().images.may_use(found["Config"]["Labels"], self._reader):
+            raise image_unknown(image)
 
     async def start_object(self) -> None:
         """Start the container; of a built image, with an eye on what it prints."""

@@ -8,12 +8,16 @@ ours extends what would have been shown without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader
 from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+
+from .dangers import warn_once
+from .pagepolicy import GLOBALS, with_nonces
 
 __all__ = ["EXTENSION", "TEMPLATES", "ChainedTemplates"]
 
@@ -30,7 +34,7 @@ class ChainedTemplates(Extension):
     """Jinja extension: our templates come first, and extend the ones they stand in front of.
 
     It works in whatever order paths and options are configured. Without it our templates, found
-    by `JupyterHub.template_paths`, extend JupyterHub's own.
+    by `JupyterHub.template_paths`, extend JupyterHub's own, and have no policy (`pagepolicy`).
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -38,6 +42,13 @@ class ChainedTemplates(Extension):
         if environment.loader is not None:
             environment.loader = _OursFirst(environment.loader)
             environment.globals["repo2dockerspawner_next"] = _NEXT
+        environment.globals.update(GLOBALS)
+        # the hub makes its templates when it starts, all its settings read
+        warn_once()
+
+    def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
+        """Give the scripts in any template the nonce that those of our pages run by."""
+        return with_nonces(stream)
 
 
 class _OursFirst(BaseLoader):

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from testbed import names
 
 if TYPE_CHECKING:
     import docker
     from testbed.gitserver import GitServer
+
+# The machine may have other work: how long an example takes says nothing about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 _HERE = Path(__file__).parent
 _KINDS = ("docker", "hub", "browser")

@@ -14,6 +14,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 
 from repo2dockerspawner import Repo2DockerSpawner, configure
+from repo2dockerspawner.startup import STARTUP_EXTENSION
 from repo2dockerspawner.templating import EXTENSION, TEMPLATES
 
 STOCK = Path(jupyterhub.__file__).parent / "templates"
@@ -29,7 +30,7 @@ def test_it_sets_the_spawner_and_its_pages() -> None:
     hub = hub_of(c)
     assert hub.spawner_class is Repo2DockerSpawner
     assert hub.template_paths[0] == TEMPLATES
-    assert hub.jinja_environment_options == {"extensions": [EXTENSION]}
+    assert hub.jinja_environment_options == {"extensions": [STARTUP_EXTENSION, EXTENSION]}
 
 
 def test_what_is_configured_already_stays() -> None:
@@ -41,7 +42,7 @@ def test_what_is_configured_already_stays() -> None:
     assert hub.template_paths == [TEMPLATES, "/mine"]
     assert hub.jinja_environment_options == {
         "trim_blocks": True,
-        "extensions": ["jinja2.ext.do", EXTENSION],
+        "extensions": ["jinja2.ext.do", STARTUP_EXTENSION, EXTENSION],
     }
 
 
@@ -53,7 +54,9 @@ def test_what_is_added_before_in_other_ways_stays() -> None:
     hub = hub_of(c)
     assert hub.template_paths[0] == TEMPLATES
     assert "/mine" in hub.template_paths
-    assert hub.jinja_environment_options == {"extensions": ["jinja2.ext.do", EXTENSION]}
+    assert hub.jinja_environment_options == {
+        "extensions": ["jinja2.ext.do", STARTUP_EXTENSION, EXTENSION]
+    }
 
 
 def test_each_part_can_be_left_out() -> None:
@@ -61,7 +64,7 @@ def test_each_part_can_be_left_out() -> None:
     configure(c, spawner=None, templates=False)
     assert "spawner_class" not in c.JupyterHub
     assert "template_paths" not in c.JupyterHub
-    assert "jinja_environment_options" not in c.JupyterHub
+    assert hub_of(c).jinja_environment_options == {"extensions": [STARTUP_EXTENSION]}
 
 
 def test_twice_is_once() -> None:
@@ -71,7 +74,7 @@ def test_twice_is_once() -> None:
     configure(c)
     assert c.JupyterHub.template_paths == [TEMPLATES]
     hub = hub_of(c)
-    assert hub.jinja_environment_options == {"extensions": [EXTENSION]}
+    assert hub.jinja_environment_options == {"extensions": [STARTUP_EXTENSION, EXTENSION]}
 
 
 @pytest.mark.parametrize(

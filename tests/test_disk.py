@@ -16,6 +16,8 @@ from repo2dockerspawner.errors import EngineError
 class StubEngine:
     """An engine that says where its data is."""
 
+    is_here = True
+
     def __init__(self, folder: Path | str) -> None:
         self.folder = str(folder)
         self.asked = 0
@@ -92,3 +94,13 @@ async def test_an_engine_that_is_away_is_asked_again_the_next_time(tmp_path: Pat
     engine.error = None
     await checked.check_reserve(1)
     assert engine.asked == 2
+
+
+async def test_an_engine_elsewhere_is_not_measured_here(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = StubEngine(tmp_path)
+    engine.is_here = False
+    # the folder is here as well, but it is another one
+    await disk(engine).check_reserve(2**62)
+    assert "build_disk_reserve" in caplog.text

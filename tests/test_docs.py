@@ -19,11 +19,16 @@ from repo2dockerspawner import Repo2DockerSpawner, __version__, gitremote
 from repo2dockerspawner.builds.causes import CAUSES
 from repo2dockerspawner.errors import RepoSpecError
 from repo2dockerspawner.repos import parse_repo
-from repo2dockerspawner.traits import BuildTraits
+from repo2dockerspawner.traits import our_traits
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
-OURS = sorted(BuildTraits.class_own_traits(config=True))
+PAGES = [
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
+]
+OURS = sorted(our_traits())
 
 
 @cache
@@ -146,6 +151,48 @@ def test_a_quoted_sentence_is_one_that_people_get(sentence: str) -> None:
     said = " ".join(sentence.split())
     for part in (part.strip() for part in said.split("…")):
         assert part in texts()
+
+
+# -- security --------------------------------------------------------------------------------
+
+
+def promises() -> list[tuple[str, str]]:
+    """Each case of docs/security.md with each test that is named for it."""
+    return [
+        (row[0], test)
+        for row in rows("docs/security.md", "## What is promised")
+        for test in row[2].split(", ")
+    ]
+
+
+@pytest.mark.parametrize(("case", "test"), promises())
+def test_what_is_promised_is_shown_by_a_test(case: str, test: str) -> None:
+    path, _, name = test.strip("`").partition("::")
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = {node.name for node in ast.walk(tree) if isinstance(node, functions)}
+    assert name.startswith("test_"), case
+    assert name in found, f"{case}: {path} has no {name}"
+
+
+def test_no_case_of_an_attack_is_left_out() -> None:
+    told = [row[0] for row in rows("docs/security.md", "## What is promised")]
+    assert [case for case in told if case.startswith("A")] == [f"A{n}" for n in range(1, 21)]
+
+
+def test_each_warning_is_in_the_table_of_settings() -> None:
+    told = " ".join(row[0] for row in rows("docs/security.md", "## What you have to set"))
+    source = sources()[ROOT / "repo2dockerspawner/dangers.py"]
+    texts = (node.value for node in ast.walk(source) if isinstance(node, ast.Constant))
+    named = {
+        found[2]
+        for text in texts
+        if isinstance(text, str)
+        and (found := re.match(r"(JupyterHub|\w*Spawner)\.(\w+) (?:is|has|in)", text))
+    }
+    assert len(named) > 12
+    missing = {name for name in named if not re.search(rf"`(c\.\w+\.)?{name}`", told)}
+    assert missing <= {"cookie_secret"}  # JupyterHub makes one by itself
 
 
 # -- what can be pasted ----------------------------------------------------------------------
@@ -271,7 +318,7 @@ def test_a_configuration_makes_a_spawner(tmp_path: Path, page: str, text: str) -
             assert name in Repo2DockerSpawner.class_traits(config=True), name
             found = getattr(spawner, name)
             # DockerSpawner makes a dictionary of a list of images
-            assert (list(found) if isinstance(found, dict) else found) == value
+            assert value in (found, list(found) if isinstance(found, dict) else found)
 
 
 def test_the_readme_s_configuration_is_a_whole_one(tmp_path: Path) -> None:

@@ -169,3 +169,38 @@ async def test_calls_run_on_threads_of_their_own_and_the_loop_goes_on(absent: En
     name = await absent.call(lambda _: threading.current_thread().name)
     assert name.startswith("r2d-call")
     absent._client = None
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("", True),
+        ("unix:///run/user/1000/docker.sock", True),
+        ("http+unix:///x.sock", True),
+        ("tcp://builder:2376", False),
+        ("ssh://root@builder", False),
+    ],
+)
+def test_an_address_tells_whether_the_engine_is_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, host: str, here: bool
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    engine = Engine({"base_url": host} if host else {})
+    assert engine.is_here == here
+    engine.close()
+
+
+@LEAK
+def test_an_engine_that_was_named_is_not_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/environment.sock")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", "/no/such/folder")
+    name = "The Docker engine that builds"
+    engine = Engine({"base_url": "unix:///no/such/x.sock"}, name=name, by_environment=False)
+    assert engine.socket == "/no/such/x.sock"
+    with pytest.raises(EngineError) as caught:
+        engine.patient_client(5)
+    assert caught.value.message.startswith(f"{name} can't be reached.")
+    engine.close()
+    del caught
+    gc.collect()

@@ -11,15 +11,19 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from traitlets.config import Config
 
-from repo2dockerspawner import Repo2DockerSpawner, form
-from repo2dockerspawner.errors import EngineError, LaunchError, ResolveError
+from repo2dockerspawner import Repo2DockerSpawner, form, mixin
+from repo2dockerspawner.builds.limits import Limits
+from repo2dockerspawner.credentials import Reader
+from repo2dockerspawner.errors import EngineError, LaunchError, PolicyError, ResolveError
 from repo2dockerspawner.form import FormMixin
 from repo2dockerspawner.hubcompat import ConfirmLaunch, LaunchFailed
 from repo2dockerspawner.images import Environment, Image
 from repo2dockerspawner.launching import Launch
+from repo2dockerspawner.resolve import Resolved
 
 KEY = "0123456789abcdef" * 4
 REPO = "https://github.com/owner/repo"
+NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 PROFILES = [
     {"display_name": "Small", "default": True, "settings": {"mem_limit": "1G"}},
     {"display_name": "Large", "groups": ["staff"], "settings": {"mem_limit": "8G"}},
@@ -37,8 +41,8 @@ class FakeImages:
         self.used: list[str] = []
         self.users: list[str] = []
 
-    async def environments(self, user: str, *, fresh: bool = False) -> list[Environment]:
-        self.users.append(user)
+    async def environments(self, reader: Reader, *, fresh: bool = False) -> list[Environment]:
+        self.users.append(reader.user)
         await asyncio.sleep(self.seconds)
         if self.error is not None:
             raise self.error
@@ -47,7 +51,8 @@ class FakeImages:
     async def check_startable(self, image: Image, command: list[str]) -> None:
         assert command == ["jupyterhub-singleuser"]
 
-    def note_use(self, key: str) -> None:
+    def note_use(self, key: str, image: Image) -> None:
+        assert image.name
         self.used.append(key)
 
 
@@ -231,7 +236,7 @@ async def test_only_a_trusted_repository_starts_by_its_link(
 ) -> None:
     made = spawner(trusted_repos=["github.com/owner/*"])
     made.hub = SimpleNamespace(base_url="/hub/")
-    headers = {"Referer": came} if came else {}
+    headers = {**NAVIGATION, **({"Referer": came} if came else {})}
     made.handler = SimpleNamespace(
         request=SimpleNamespace(headers=headers, host="hub.example", protocol="https")
     )
@@ -242,9 +247,39 @@ async def test_only_a_trusted_repository_starts_by_its_link(
             made.options_from_query({"opt-repo": [repo]})
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "object"},
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Dest": "document"},
+        {**NAVIGATION, "Sec-Purpose": "prefetch;prerender"},
+        {**NAVIGATION, "purpose": "prefetch"},
+    ],
+    ids=str,
+)
+async def test_what_shows_no_page_starts_nothing(headers: dict[str, str]) -> None:
+    made = spawner(trusted_repos=["github.com/owner/*"])
+    made.hub = SimpleNamespace(base_url="/hub/")
+    made.handler = SimpleNamespace(
+        request=SimpleNamespace(headers=headers, host="hub.example", protocol="https")
+    )
+    with pytest.raises(ConfirmLaunch):
+        made.options_from_query({"opt-repo": ["owner/repo"]})
+
+
 @pytest.mark.parametrize("name", ["edit", "opt-edit"], ids=["hub 6", "hub 5"])
 async def test_a_link_that_asks_for_the_form_never_starts(name: str) -> None:
     made = spawner(trusted_repos=["github.com/owner/*"])
+    made.hub = SimpleNamespace(base_url="/hub/")
+    made.handler = SimpleNamespace(
+        request=SimpleNamespace(headers=NAVIGATION, host="hub.example", protocol="https")
+    )
     with pytest.raises(ConfirmLaunch):
         made.options_from_query({"opt-repo": ["owner/repo"], name: ["1"]})
 
@@ -316,6 +351,148 @@ async def test_a_profile_of_others_is_refused_at_the_start_too() -> None:
     with pytest.raises(LaunchError, match="can't choose the profile large"):
         await prepare(made, profile="large")
     assert not made.mem_limit
+
+
+# -- what may be built -----------------------------------------------------------------------
+
+
+def overrides(groups: list[str], **settings: Any) -> dict[str, Any]:
+    return {"1": {"groups": groups, "spawner_override": settings}}
+
+
+ANYBODY_ELSE = {"9": {"groups": ["others"], "spawner_override": {"allowed_repos": []}}}
+
+
+async def test_a_denied_repository_comes_back_beside_its_field() -> None:
+    made = spawner(denied_repos=["github.com/owner/*"])
+    with pytest.raises(LaunchFailed) as raised:
+        made._options_from_form({"repo": [REPO]})
+    assert raised.value.status_code == 403
+    soup = await page(made)
+    assert "denied_repos" in said(soup, "repo-error")
+    assert value(soup, "repo") == REPO
+
+
+async def test_a_ready_environment_of_a_denied_repository_is_neither_shown_nor_started() -> None:
+    made = spawner(denied_repos=["github.com/owner/*"], image="default:1")
+    soup = await page(made)
+    assert "owner/repo" not in soup.get_text()
+    with pytest.raises(PolicyError, match="denied_repos"):
+        await prepare(made, environment=KEY)
+    assert made.image == "default:1"
+    assert made._built is None
+
+
+async def test_a_repository_that_is_denied_is_not_even_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(mixin, "resolve", lambda *given, **_: asked.append(given))
+    with pytest.raises(PolicyError, match="allowed_repos"):
+        await prepare(spawner(allowed_repos=["github.com/our/*"]), repo=REPO)
+    assert asked == []
+
+
+async def test_the_hook_is_asked_before_a_ready_environment_is_started() -> None:
+    asked = []
+
+    async def hook(given: Any, resolved: Resolved) -> str | None:
+        asked.append((given, resolved))
+        return "Not today." if len(asked) > 1 else None
+
+    made = spawner(repo_hook=hook, image="default:1")
+    await prepare(made, environment=KEY)
+    [(given, resolved)] = asked
+    assert given is made
+    assert (resolved.spec.url, resolved.spec.subdir) == (REPO, "env")
+    again = spawner(repo_hook=hook, image="default:1")
+    with pytest.raises(PolicyError, match="Not today"):
+        await prepare(again, environment=KEY)
+    assert again.image == "default:1"
+    assert again._images.used == []
+
+
+async def test_the_hook_is_asked_before_a_repository_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def resolved(spec: Any, **_: Any) -> Resolved:
+        return Resolved(spec, "c" * 40)
+
+    monkeypatch.setattr(mixin, "resolve", resolved)
+    made = spawner(repo_hook=lambda _spawner, found: f"{found.spec.name}: no.")
+    with pytest.raises(PolicyError, match="owner/repo: no"):
+        await prepare(made, repo=REPO)
+
+
+async def test_a_hook_that_takes_too_long_is_told_before_the_launch_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def resolved(spec: Any, **_: Any) -> Resolved:
+        return Resolved(spec, "c" * 40)
+
+    async def stuck(_spawner: Any, _resolved: Any) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(mixin, "resolve", resolved)
+    monkeypatch.setattr(Repo2DockerSpawner, "_preparing_limit", 0.5)
+    with pytest.raises(PolicyError) as raised:
+        await prepare(spawner(repo_hook=stuck), repo=REPO)
+    assert raised.value.reason == "repo_hook_timeout"
+
+
+async def test_without_a_repository_the_hook_is_not_asked() -> None:
+    await prepare(spawner(repo_hook=lambda *_: "Never.", image="default:1"))
+
+
+@pytest.mark.parametrize(
+    ("traits", "passes"),
+    [
+        ({"group_overrides": overrides(["staff"], allowed_repos=["github.com/owner/*"])}, True),
+        ({"group_overrides": overrides(["staff"], allowed_repos=[])}, True),
+        ({"group_overrides": overrides(["staff"], denied_repos=["github.com/x/*"])}, False),
+        ({"group_overrides": overrides(["others"], allowed_repos=[])}, False),
+        ({"group_overrides": overrides(["staff"], allowed_repos=[]) | ANYBODY_ELSE}, True),
+        # what only the start tells is left to it
+        ({"group_overrides": overrides(["staff"], allowed_repos=lambda _spawner: [])}, True),
+        ({"group_overrides": lambda _spawner: {}}, True),
+        ({}, False),
+    ],
+)
+def test_the_form_knows_what_is_going_to_be_set_for_a_group(
+    traits: dict[str, Any], passes: bool
+) -> None:
+    made = spawner(User("staff", "all"), allowed_repos=["github.com/our/*"], **traits)
+    if passes:
+        assert made._options_from_form({"repo": [REPO]}) == {"repo": REPO}
+    else:
+        with pytest.raises(LaunchFailed):
+            made._options_from_form({"repo": [REPO]})
+    # nothing is set by that
+    assert made.allowed_repos == ["github.com/our/*"]
+
+
+async def test_what_the_form_could_not_know_is_refused_at_the_start() -> None:
+    made = spawner(User("staff"), group_overrides=lambda _spawner: {}, denied_repos=["x.org/*"])
+    options = made._options_from_form({"repo": ["https://x.org/a"]})
+    with pytest.raises(PolicyError, match="denied_repos"):
+        await prepare(made, **options)
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits"),
+    [
+        ((), Limits(3, {}, 500)),
+        (("course", "staff"), Limits(3, {"course": 10}, 500)),
+        (("course", "lab"), Limits(3, {"course": 10, "lab": 2}, 500)),
+    ],
+)
+def test_the_limits_are_those_of_the_user_and_their_groups(
+    groups: tuple[str, ...], limits: Limits
+) -> None:
+    made = spawner(
+        User(*groups), builds_per_user_limit=3, builds_per_group_limit={"course": 10, "lab": 2}
+    )
+    assert made._limits == limits
 
 
 def test_the_mixin_is_one_of_ours() -> None:

@@ -8,12 +8,16 @@ import socket
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from testbed.gitserver import GitServer
+from testbed.sshserver import SshServer
 
+from repo2dockerspawner.builds.inside.reach import Reach
+from repo2dockerspawner.credentials import Credential
 from repo2dockerspawner.errors import ResolveError
 from repo2dockerspawner.gitremote import MAX_OUTPUT, explain, ls_remote
 
@@ -621,3 +625,74 @@ async def test_many_at_once_leave_nothing_behind(server: GitServer) -> None:
         return_exceptions=True,
     )
     assert sum(isinstance(one, ResolveError) for one in found) == 6
+
+
+# -- with a credential ----------------------------------------------------------------------------
+
+TOKEN = 'to+k/en="0123456789'
+
+
+@pytest.fixture(scope="module")
+def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """A server whose one repository wants a password."""
+    with GitServer(tmp_path_factory.mktemp("private")) as server:
+        server.create("group/private", {"file": "1"})
+        server.require_auth("group/private", "ann", TOKEN)
+        yield server
+
+
+@pytest.mark.parametrize("reach", [None, Reach(("127.0.0.1",))], ids=["free", "through the guard"])
+async def test_a_credential_opens_a_private_repository(
+    guarded_server: GitServer, reach: Reach | None
+) -> None:
+    url = guarded_server.url("group/private")
+    place = url.removesuffix("/private.git")
+    more: dict[str, Any] = {"timeout": 20, "allowed_schemes": ["http"], "reach": reach}
+    found = await ls_remote(url, ["HEAD"], credential=Credential(place, "ann", TOKEN), **more)
+    assert found.commit("HEAD") == guarded_server.head("group/private")
+    for refused in (
+        None,
+        Credential(place, "ann", "wrong-token"),
+        Credential(f"{place}-x", "ann", TOKEN),
+    ):
+        with pytest.raises(ResolveError) as caught:
+            await ls_remote(url, ["HEAD"], credential=refused, **more)
+        assert caught.value.reason == "repo_not_found"
+        assert "token" not in str(caught.value.lines) + caught.value.message
+        assert TOKEN not in repr(caught.value) + str(caught.value.lines)
+
+
+@pytest.mark.parametrize("reach", [None, Reach(("127.0.0.1",))], ids=["free", "through the guard"])
+async def test_a_deploy_key_opens_a_private_repository(
+    guarded_server: GitServer, reach: Reach | None
+) -> None:
+    with SshServer(guarded_server.root) as server:
+        place = f"ssh://git@{server.host}"
+        key = Credential(place, key=server.key, known_hosts=server.known_hosts)
+        url = server.url("group/private")
+        found = await ls_remote(url, ["HEAD"], timeout=30, credential=key, reach=reach)
+        assert found.commit("HEAD") == guarded_server.head("group/private")
+        known = server.known_hosts.split()[0]
+        strange = replace(key, known_hosts=f"{known} {server.public(server.new_key())}")
+        with pytest.raises(ResolveError) as caught:
+            await ls_remote(url, ["HEAD"], timeout=30, credential=strange, reach=reach)
+        assert "doesn't know the ssh key" in caught.value.message
+        server.offered.clear()
+        with pytest.raises(ResolveError):
+            await ls_remote(url, ["HEAD"], timeout=30, reach=reach)
+        assert server.offered == []
+
+
+async def test_what_git_says_of_a_secret_is_redacted(tmp_path: Path) -> None:
+    """A program in git's place that prints what it asks the helper for."""
+    script = tmp_path / "git"
+    script.write_text(
+        "#!/bin/sh\n"
+        "for each; do case $each in include.path=*) config=${each#include.path=};; esac; done\n"
+        "path=$(sed -n 's/.*cat \\(.*\\); fi.*/\\1/p' $config); cat $path >&2; exit 1\n"
+    )
+    script.chmod(0o700)
+    given = Credential("https://host", "ann", TOKEN)
+    with pytest.raises(ResolveError) as caught:
+        await ls_remote("https://host/x", timeout=20, git=str(script), credential=given)
+    assert list(caught.value.lines) == ["username=ann", "password=***"]

@@ -54,6 +54,11 @@ def test_the_link_to_the_form_has_the_entries_and_asks_for_the_form() -> None:
     assert not change.fragment
 
 
+def test_the_link_to_the_form_may_unfold_the_part_for_a_private_repository() -> None:
+    change = urlsplit(hub_links(spawner(), {"repo": "https://x/a"}, private=True).change)
+    assert parse_qs(change.query)["opt-edit"] == ["private"]
+
+
 def test_a_failure_shows_its_sentence_its_lines_and_the_way_on_and_all_of_it_is_text() -> None:
     error = BuildError("It <i>failed</i>.", lines=["E: <b>no</b>"])
     html = LaunchFailed(error, change='/hub/spawn?opt-repo="><script>').jupyterhub_html_message

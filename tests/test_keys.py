@@ -18,7 +18,10 @@ from repo2dockerspawner.keys import (
     decode_label,
     encode_label,
     image_name,
+    image_proof,
     labels,
+    names_key,
+    proves,
     read_labels,
     short,
 )
@@ -138,7 +141,20 @@ def test_the_order_of_build_arguments_does_not_matter(args: dict[str, str], rand
 
 def test_a_key_is_the_same_in_every_process_and_version() -> None:
     # images outlive the process that made them: a change here orphans every image there is
-    assert build_key(PLAIN) == "b83baf6328f0dfb606b6e7f4a89b2b1f97822b352fee47dab2703c4284d1fcd3"
+    assert build_key(PLAIN) == "fed6948753661207297cbe21d5951f3b597d306a1bb77de536d18905b58e955f"
+
+
+def test_arguments_and_the_secret_go_into_a_key_the_same_in_every_version() -> None:
+    more = replace(PLAIN, build_args=(("b", "2"), ("a", "1")), extra_args=("--x", ""), owner="ann")
+    assert (
+        build_key(more, b"secret")
+        == "09b4f048b18bc18810d154756b8ea6915ee61f2ce283765f80a93f34865244aa"
+    )
+    assert image_proof(KEY) == ("f521be8bea467c536a7a00e747de1125799e0501ae98cc0d3f14f4946d66eace")
+    assert (
+        image_proof(KEY, b"secret")
+        == "8fa18a0e686f59ea3f9838269a45b330a3846d78ea3b409ae465ae712ecb52e9"
+    )
 
 
 @given(inputs)
@@ -174,10 +190,44 @@ def test_an_image_name_is_a_valid_reference_for_any_name(
         ("数据", ""),
         ("", ""),
         ("a" * 39 + "/b", "a" * 39 + "-"),
+        ("/" + "a" * 41, "a" * 40 + "-"),
     ],
 )
 def test_the_readable_part_of_an_image_name(name: str, slug: str) -> None:
     assert image_name(KEY, name) == slug + KEY[:32]
+
+
+@pytest.mark.parametrize(
+    ("registry", "image"),
+    [
+        ("", "r2d-a-b-"),
+        ("quay.io", "quay.io/r2d-a-b-"),
+        ("quay.io/", "quay.io/r2d-a-b-"),
+        ("HOSTX:5000/team//", "HOSTX:5000/team/r2d-a-b-"),
+    ],
+)
+def test_the_registry_stands_in_front(registry: str, image: str) -> None:
+    assert image_name(KEY, "a/b", prefix="r2d-", registry=registry) == image + KEY[:32]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "ours"),
+    [
+        (image_name(KEY, "a/b"), KEY, True),
+        (image_name(KEY, "a/b", prefix="r2d-", registry="h:5000/t") + ":latest", KEY, True),
+        (KEY[:32], KEY, True),
+        (image_name(KEY, "a/b"), "f" * 64, False),
+        (image_name(KEY, "a/b"), KEY[:63], False),
+        (image_name(KEY, "a/b"), KEY.upper(), False),
+        (image_name(KEY, "a/b") + "x", KEY, False),
+        (f"x:{KEY[:32]}", KEY, False),
+        (f"{KEY[:32]}/x", KEY, False),
+        ("anything", "", False),
+        ("", "", False),
+    ],
+)
+def test_a_name_says_whose_it_is(name: str, key: str, ours: bool) -> None:
+    assert names_key(name, key) is ours
 
 
 def test_a_container_name_is_one_that_docker_takes() -> None:
@@ -202,7 +252,7 @@ def test_reading_a_label_of_somebody_elses_never_fails(value: str) -> None:
     assert isinstance(decode_label(value), str)
 
 
-@pytest.mark.parametrize("value", ["%", "%zz", "%ff%fe", "%ED%A0", "100%"])
+@pytest.mark.parametrize("value", ["%", "%zz", "%ff%fe", "%ED%A0", "100%", "\ud800"])
 def test_a_label_that_is_not_encoded_is_read_as_well_as_it_can_be(value: str) -> None:
     assert isinstance(decode_label(value), str)
 
@@ -217,21 +267,40 @@ def test_labels_are_all_under_our_prefix_and_come_back() -> None:
     assert all(name.startswith(LABEL_PREFIX) for name in made)
     found = read_labels({**made, "maintainer": "somebody"})
     assert found.pop("version")
+    assert proves(found.pop("proof"), KEY)
     assert found == {
         "key": KEY,
         "repo": 'https://x/"$y',
         "ref": "feature/ä",
         "commit": "c" * 40,
         "subdir": "a b",
+        "owner": "",
+        "place": "",
+        "name": "",
     }
 
 
-def test_the_owner_is_only_there_where_one_is_given() -> None:
+def test_what_is_empty_is_there_so_that_no_dockerfile_can_fill_it() -> None:
     without = labels(KEY, repo="r", ref="", commit="c", subdir="")
-    assert LABEL_PREFIX + "owner" not in without
-    assert LABEL_PREFIX + "ref" not in without
+    for word in ("owner", "place", "ref", "subdir", "name"):
+        assert without[LABEL_PREFIX + word] == ""
     made = labels(KEY, repo="r", ref="", commit="c", subdir="", owner="ann")
     assert read_labels(made)["owner"] == "ann"
+
+
+def test_the_proof_in_the_labels_is_that_of_the_secret() -> None:
+    made = labels(KEY, repo="r", ref="", commit="c", subdir="", secret=b"one")
+    assert made[LABEL_PREFIX + "proof"] == image_proof(KEY, b"one") != image_proof(KEY)
+
+
+def test_another_secret_makes_other_keys_and_proves_nothing() -> None:
+    assert build_key(PLAIN, b"one") != build_key(PLAIN, b"two")
+    proof = image_proof(KEY, b"one")
+    assert proves(proof, KEY, b"one")
+    assert not proves(proof, KEY, b"two")
+    assert not proves(proof, "f" * 64, b"one")
+    assert not proves("", KEY, b"one")
+    assert not proves("ä", KEY, b"one")
 
 
 @pytest.mark.parametrize("found", [None, {}, {"other": "1"}])

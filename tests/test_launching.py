@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 
 from repo2dockerspawner.builds.events import Event
 from repo2dockerspawner.errors import BuildError
-from repo2dockerspawner.launching import Launch, LaunchTarget
+from repo2dockerspawner.launching import PART_LINES, Launch, LaunchTarget
 from repo2dockerspawner.repos import RepoSpec
 from repo2dockerspawner.resolve import Resolved
 
 
 async def collect(launch: Launch) -> list[dict[str, Any]]:
     return [one async for one in launch.progress()]
+
+
+async def parts_of(launch: Launch) -> list[str]:
+    return [part async for part in launch.log_parts()]
 
 
 def read(launch: Launch) -> list[dict[str, Any]]:
@@ -141,6 +145,16 @@ def test_events_are_numbered_so_that_a_page_knows_what_it_has() -> None:
     assert [one.get("is_log", False) for one in sent] == [False, True, False]
 
 
+def test_colours_are_told_beside_the_text_as_javascript_counts() -> None:
+    launch = Launch()
+    launch.forward(Event("\U0001f600 red", 0.1, "building", is_log=True, spans=((2, 3, 2),)))
+    launch.forward(Event("plain", 0.1, "building", is_log=True))
+    coloured, plain = read(launch)
+    assert coloured["message"] == "\U0001f600 red"
+    assert coloured["spans"] == [(3, 3, 2)]
+    assert "spans" not in plain
+
+
 def test_what_is_left_out_has_the_number_of_its_last_event() -> None:
     launch = Launch()
     total = 0
@@ -154,9 +168,9 @@ def test_what_is_left_out_has_the_number_of_its_last_event() -> None:
     missing = sent[gap]["line"] - sent[gap - 1]["line"]
     assert f"{missing:,} lines left out" in sent[gap]["message"]
     assert sent[-1]["line"] == total
-    assert f"{missing:,} lines left out" in launch.log_text()
-    assert launch.log_text().splitlines()[0] == sent[0]["message"].splitlines()[0]
-    assert launch.log_text().endswith(sent[-1]["message"])
+    parts = asyncio.run(parts_of(launch))
+    assert [part.count("\n") for part in parts[:-1]] == [PART_LINES] * (len(parts) - 1)
+    assert "".join(parts) == "\n".join(one["message"] for one in sent)
 
 
 def test_step_place_and_time_are_told_where_they_are_known() -> None:
@@ -170,6 +184,20 @@ def test_step_place_and_time_are_told_where_they_are_known() -> None:
     assert (second["step"], "place" in second) == ((4, 9), False)
     assert "step" not in third
     assert third["about"] == 185.0
+
+
+@pytest.mark.parametrize(
+    ("about", "gone", "told"),
+    [(None, 0.0, None), (90.0, 0.0, 90), (90.0, 60.0, 30), (9.0, 60.0, 0)],
+)
+def test_how_long_it_takes_counts_from_the_launch(
+    about: float | None, gone: float, told: float | None
+) -> None:
+    launch = Launch()
+    launch.takes(about, gone)
+    launch.say("text", "waiting")
+    (sent,) = read(launch)
+    assert sent.get("about") == (None if told is None else pytest.approx(told, abs=1))
 
 
 def test_what_is_started_is_told_when_more_of_it_is_known() -> None:

@@ -383,6 +383,50 @@ def test_without_a_script_the_link_is_there_where_something_is_filled_in() -> No
     assert all(button.has_attr("hidden") for button in soup.select("button"))
 
 
+# -- a private repository
+
+
+def test_the_fields_for_a_private_repository_are_folded_away() -> None:
+    soup, _ = form(private=True)
+    section = soup.find(id="repo2docker-private")
+    assert isinstance(section, Tag)
+    assert not section.has_attr("open")
+    password = section.select_one("[name=password]")
+    assert password is not None
+    assert (password["type"], password["autocomplete"]) == ("password", "new-password")
+    assert not password.has_attr("value")
+    assert soup.find(id="repo2docker-retype") is None
+    assert form()[0].find(id="repo2docker-private") is None
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        {"username": "ann"},
+        {"retype": True},
+        {"open_private": True},
+        {"error": ("username", "No.")},
+        {"error": ("password", "No.")},
+    ],
+    ids=str,
+)
+def test_they_are_unfolded_where_there_is_something_to_do(view: dict[str, Any]) -> None:
+    soup, _ = form(private=True, **view)
+    section = soup.find(id="repo2docker-private")
+    assert isinstance(section, Tag)
+    assert section.has_attr("open")
+    assert ("again" in text_of(soup, "retype")) is ("retype" in view)
+    name = view.get("error", ("", ""))[0]
+    assert [tag["name"] for tag in soup.select("[autofocus]")] == [name or "repo"]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_the_user_name_comes_back_as_text(payload: str) -> None:
+    soup, _ = form(private=True, username=payload)
+    assert fields(soup)["username"] == [payload]
+    assert skeleton(soup) == skeleton(form(private=True, username="x")[0])
+
+
 # -- the page
 
 
@@ -396,6 +440,8 @@ def test_without_a_script_the_link_is_there_where_something_is_filled_in() -> No
         {"built": environments(2), "error": ("environment", "No."), "environment": "gone"},
         {"error": ("image", "No."), "any_image": True, "image": "x"},
         {"error": ("repo", "No."), "repo": "x"},
+        {"private": True},
+        {"private": True, "username": "ann", "retype": True, "error": ("password", "No.")},
     ],
     ids=lambda view: " ".join(view) or "nothing",
 )

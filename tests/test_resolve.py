@@ -5,13 +5,17 @@ import re
 import socket
 import threading
 import time
+import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from testbed.gitserver import GitServer
 
+from repo2dockerspawner import Repo2DockerSpawner
+from repo2dockerspawner.credentials import PUBLIC
 from repo2dockerspawner.errors import ResolveError
+from repo2dockerspawner.planning import build_plan
 from repo2dockerspawner.repos import RepoSpec, parse_repo
 from repo2dockerspawner.resolve import Resolved, resolve
 
@@ -416,3 +420,49 @@ async def test_other_providers_say_what_identifies_the_version(
 async def test_the_ref_of_another_provider_counts() -> None:
     found = await ask(RepoSpec("mercurial", "https://example.org/x", "stable"))
     assert (found.content_id, found.exact) == ("https://example.org/x@stable", False)
+
+
+# -- A12: what a branch is now, and a fork's commit under the parent's address -------------------
+
+
+def key_of(resolved: Resolved) -> str:
+    return build_plan(Repo2DockerSpawner(), resolved, PUBLIC, b"secret").key
+
+
+async def test_a_branch_that_was_pushed_over_by_force_is_another_image(
+    server: GitServer,
+) -> None:
+    name = f"forced/{uuid.uuid4().hex[:8]}"
+    server.create(name, {"a": "1"})
+    spec = RepoSpec("git", server.url(name), "main")
+    before = await resolve(spec, allowed_schemes=["http"])
+    # another history altogether, whose first commit it is
+    orphan = server.create(f"{name}-other", {"a": "2"})
+    other = server.root / f"{name}-other.git"
+    server._git(name, "fetch", "--quiet", str(other), "+main:refs/heads/main")
+    after = await resolve(spec, allowed_schemes=["http"])
+    assert (after.content_id, after.ref_name) == (orphan, "refs/heads/main")
+    assert key_of(before) != key_of(after)
+
+
+async def test_a_forks_commit_is_never_the_parents_branch(server: GitServer) -> None:
+    name = f"parent/{uuid.uuid4().hex[:8]}"
+    parents = server.create(name, {"a": "1"})
+    # as GitHub has it: a fork's commit can be fetched from the parent's address
+    forks = server.commit(name, {"a": "evil"}, branch="fork")
+    server._git(name, "update-ref", "refs/pull/1/head", forks)
+    server.delete_ref(name, "refs/heads/fork")
+    url = server.url(name)
+    keys = {}
+    for ref in ("", "main", "refs/heads/main", parents):
+        found = await resolve(RepoSpec("git", url, ref), allowed_schemes=["http"])
+        assert found.content_id == parents
+        keys[ref] = key_of(found)
+    assert len(set(keys.values())) == 1, "one image, whatever the branch is called"
+    for ref in (forks, "refs/pull/1/head"):
+        found = await resolve(RepoSpec("git", url, ref), allowed_schemes=["http"])
+        assert found.content_id == forks
+        assert key_of(found) not in keys.values()
+    # a commit made to begin with the same digits is no branch's either
+    forged = Resolved(RepoSpec("git", url), parents[:12] + "f" * 28)
+    assert key_of(forged) not in keys.values()

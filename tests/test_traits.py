@@ -11,7 +11,7 @@ from traitlets.config import Config
 
 from repo2dockerspawner import Repo2DockerSpawner
 from repo2dockerspawner.keys import image_name
-from repo2dockerspawner.traits import BuildTraits
+from repo2dockerspawner.traits import our_traits
 
 # a path in Docker's references (distribution/reference)
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -23,7 +23,7 @@ def spawner(**traits: Any) -> Any:
     return Repo2DockerSpawner(config=Config({"Repo2DockerSpawner": traits}))
 
 
-OURS = sorted(BuildTraits.class_own_traits(config=True))
+OURS = sorted(our_traits())
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,22 @@ OURS = sorted(BuildTraits.class_own_traits(config=True))
             "badge_url",
             "https://img.shields.io/badge/launch-JupyterHub-f37726?logo=jupyter&logoColor=white",
         ),
+        ("content_security_policy", {}),
+        ("image_secret", ""),
+        ("build_docker_host", ""),
+        ("build_tls_config", {}),
+        ("build_host_config", {}),
+        ("builds_per_group_limit", {}),
+        ("builds_queue_limit", 500),
+        ("allowed_repos", []),
+        ("denied_repos", []),
+        ("repo_hook", None),
+        ("block_private_networks", True),
+        ("allowed_networks", []),
+        ("clone_size_limit", 10 * 2**30),
+        ("private_repos", True),
+        ("auth_state_credentials", {}),
+        ("credentials", []),
         ("remove", True),
         ("cmd", ["jupyterhub-singleuser"]),
     ],
@@ -69,7 +85,7 @@ def test_each_trait_is_in_the_table_of_defaults() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_each_trait_says_what_it_is(name: str) -> None:
-    help_text = BuildTraits.class_own_traits()[name].help.strip()
+    help_text = our_traits()[name].help.strip()
     first, *more = help_text.split("\n\n")
     assert first.endswith(".")
     assert more, "and why this default"
@@ -98,6 +114,23 @@ def test_each_trait_says_what_it_is(name: str) -> None:
         ("trusted_repos", ["*.example.org/owner/repo"]),
         ("trusted_repos", ["github.com"]),
         ("trusted_repos", ["github.com/"]),
+        ("allowed_networks", ["10.0.0.0/33"]),
+        ("allowed_networks", ["https://git.example.org"]),
+        ("allowed_repos", ["https://github.com/owner/*"]),
+        ("denied_repos", ["owner"]),
+        ("denied_repos", ["gist.github.com/someone/*"]),
+        ("denied_repos", ["Gist.GitHub.com/*/0a1b"]),
+        ("allowed_repos", ["bücher.example/*"]),
+        ("allowed_repos", ["@example.org/*"]),
+        ("repo_hook", "a name"),
+        ("builds_queue_limit", -1),
+        ("builds_per_group_limit", {"students": 0}),
+        ("build_docker_host", "/run/docker.sock"),
+        ("build_docker_host", "builder:2376"),
+        ("build_tls_config", {"cert": "x"}),
+        ("build_tls_config", {"client_cert": ("no/such/cert.pem", "no/such/key.pem")}),
+        ("build_host_config", {"cpus": 2}),
+        ("build_host_config", {"pids_limit": "many"}),
         ("profiles", [{"display_name": "x", "settings": {"none_such": 1}}]),
         ("concurrent_builds_limit", -1),
         ("build_timeout", 0),
@@ -123,9 +156,18 @@ def test_every_prefix_that_is_taken_makes_a_valid_reference(prefix: str) -> None
         ("content_providers", []),
         ("allowed_schemes", ["https", "http", "git", "ssh"]),
         ("trusted_repos", ["github.com/owner/*", "git.example.org:8443/a/b", "[::1]/a/b"]),
+        ("allowed_networks", ["10.20.0.0/16", "fd12::1", "git.example.org"]),
+        ("allowed_repos", ["me@git.example.org/*", "doi.org/10.5281/*", "gist.github.com/0a1b"]),
+        ("denied_repos", ["gist.github.com/*", "archive.softwareheritage.org/swh:1:dir:*"]),
+        ("builds_per_group_limit", {"course": 1}),
+        ("builds_queue_limit", 0),
         ("profiles", [{"display_name": "x", "settings": {"mem_limit": "2G"}}]),
         ("concurrent_builds_limit", 0),
         ("clone_depth", 0),
+        ("build_docker_host", "unix:///run/user/1000/docker.sock"),
+        ("build_docker_host", "tcp://builder.example.org:2376"),
+        ("build_tls_config", {"verify": True}),
+        ("build_host_config", {"nano_cpus": 10**9, "binds": ["/ca.pem:/ca.pem:ro"]}),
     ],
 )
 def test_these_values_are_taken(trait: str, value: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from ..errors import BuildError, Repo2DockerError
@@ -25,6 +25,7 @@ class Build:
     Attributes:
         plan: what it is to do.
         user: who asked first: whose place in the queue it takes.
+        groups: in whose limits it counts: of that user's groups those that have one.
         state: where it is.
         heard_at: when something of it was read last (`time.monotonic`).
         log: its events.
@@ -32,6 +33,7 @@ class Build:
         told: what was last said of its place in line.
         image: name of the image, once done.
         error: why there is none, once failed or cancelled.
+        run_began: lines that had been printed when its present container began.
     """
 
     def __init__(
@@ -39,9 +41,12 @@ class Build:
         plan: BuildPlan,
         user: str,
         record: Callable[[Build, Event], None] | None = None,
+        *,
+        groups: Iterable[str] = (),
     ) -> None:
         self.plan = plan
         self.user = user
+        self.groups = frozenset(groups)
         self.state = State.QUEUED
         self.log = EventLog()
         self.waiters = 0
@@ -52,6 +57,8 @@ class Build:
         self.started_at: float | None = None
         self.heard_at = self.asked_at
         self.ended_at: float | None = None
+        self.run_began = 0
+        self._printed = 0
         self._progress = 0.0
         self._phase = "waiting"
         self._record = record
@@ -61,6 +68,13 @@ class Build:
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.state in ENDS
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been under way, or was, without its time in line."""
+        if self.started_at is None:
+            return 0.0
+        return (self.ended_at or time.monotonic()) - self.started_at
 
     def move(self, state: State) -> None:
         """Go to a state. The only place where the state changes.
@@ -87,6 +101,11 @@ class Build:
         """Add a sentence of ours to the log; ``place`` in line, where that is what it says."""
         self._append(Event(text, self._progress, self._phase, place=place))
 
+    def begin_anew(self, why: str) -> None:
+        """Say that another container builds it now."""
+        self.run_began = self._printed
+        self.say(f"{why}; building anew.")
+
     def receive(self, events: Sequence[Event]) -> None:
         """Take what the worker thread has read."""
         self.heard_at = time.monotonic()
@@ -101,7 +120,10 @@ class Build:
 
     def _append(self, event: Event) -> None:
         self._progress = max(self._progress, min(event.progress, 1.0))
-        if event.progress != self._progress:
+        if event.is_log:
+            self._printed += event.lines
+            event = replace(event, progress=self._progress, printed=self._printed)
+        elif event.progress != self._progress:
             event = replace(event, progress=self._progress)
         self.log.append(event)
         if self._record is not None:

@@ -113,6 +113,36 @@ _HUB: Final = (
 
 _FETCHING: Final = (
     Cause(
+        "credentials_lost",
+        _any(r"^repo2dockerspawner: the build's credentials did not arrive"),
+        "the credentials for the repository did not reach the build",
+        "Start again.",
+        status=503,
+        in_step=False,
+    ),
+    Cause(
+        "address_not_allowed",
+        _any(
+            r"^repo2dockerspawner: it leads to (?P<what>[^\s()]+(?: \([^\s()]+\))?),"
+            r" which is not on the"
+        ),
+        "it leads to {what}, which is not on the internet, and this hub fetches nothing from such "
+        "addresses",
+        "Correct the address (of a submodule, where it has some), or ask an administrator of this "
+        "hub to allow it (allowed_networks).",
+        status=403,
+        in_step=False,
+    ),
+    Cause(
+        "repo_too_large",
+        _any(r"^repo2dockerspawner: the repository is larger than (?P<what>[0-9.]+ [GM]iB)"),
+        "the repository, as fetched with its submodules, is larger than the {what} that this hub "
+        "allows (clone_size_limit)",
+        "Take large files out of it, or ask an administrator of this hub for a larger limit.",
+        status=413,
+        in_step=False,
+    ),
+    Cause(
         "commit_not_found",
         _any(
             r"^repo2dockerspawner: commit (?P<what>[0-9a-f]{4,64}) is not in this repository",
@@ -133,7 +163,7 @@ _FETCHING: Final = (
         ),
         "its submodule {what} can't be fetched",
         "Correct the submodule in the repository; its address has to be one that everybody can "
-        "read, and its commit has to be there.",
+        "read, or that the repository's own credentials are for, and its commit has to be there.",
         unnamed="in the repository",
         in_step=False,
     ),
@@ -172,7 +202,8 @@ _FETCHING: Final = (
             r"^(?:ERROR: |remote: )Repository not found",
         ),
         "the repository is private, or not there any more",
-        "Check its address, and that everybody can read it.",
+        "Check its address, and that everybody can read it, or that the credentials for it are "
+        "right.",
         status=404,
         in_step=False,
     ),
@@ -358,6 +389,7 @@ _NETWORK: Final = (
             r"\bdial tcp: lookup (?P<what>[^\s:]+)",
             r"HTTPS?ConnectionPool\(host='(?P<what>[^']+)'.*(?:Max retries|timed out)",
             r"Failed to connect to (?P<what>\S+) port \d",
+            r"complete SOCKS5 connection to (?P<what>\S+?)\. \((?!2\))",
             r"getaddrinfo (?:EAI_AGAIN|ENOTFOUND) (?P<what>\S+)",
             r"NewConnectionError\b",
             r"Temporary failure in name resolution",

@@ -8,30 +8,34 @@ a restart. Who finds the name taken attaches to it.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any
 
 import requests
-from docker.types import LogConfig
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
-from tenacity.nap import sleep_using_event
-from tenacity.stop import stop_when_event_set
-from tenacity.wait import wait_exponential
 
+from ..credentials import secrets_of
 from ..engine import APIError, Engine, ImageNotFound, NotFound, engine_error
 from ..errors import BuildError, EngineError
 from ..keys import LABEL_PREFIX, container_name
+from .carrying import Carrier
+from .confinement import VOLUMES, host_settings
 from .events import Event
 from .follower import Follower
-from .logs import LogEvent, LogParser
+from .handing import handing_over
+from .impostors import free_name
+from .inside.redaction import Redactor
+from .logs import LogParser
 from .outcome import Outcome
-from .plan import BuildPlan, archive, arguments, container_labels
+from .patience import Midway, passing, patiently
+from .plan import CONFIG_DIR, BuildPlan, archive, arguments, container_labels
 from .pulling import pull
+from .reading import read
 from .sweeping import sweep
 
-__all__ = ["ContainerBuilder", "Outcome"]
+__all__ = ["ContainerBuilder", "Outcome", "was_told_to_end"]
 
 log = logging.getLogger(__name__)
 
@@ -39,47 +43,33 @@ _NOT_FOUND = 404
 _CONFLICT = 409
 # What the engine answers about a container that is gone, or just going.
 _GONE = (_NOT_FOUND, _CONFLICT)
+# How the engine tells of the signal KILL.
+_KILLS = ("9", "SIGKILL")
+# Seconds by which it may tell of a signal later than of the end that came of it.
+_TELLS_LATER = 0.3
 # Times that a container is made anew that somebody removes before it is started.
 _STARTS = 5
-_SERVER_ERROR = 500
-# The output is bounded inside (inside/repo2docker_config.py). This is for what gets past that:
-# a log that is rotated while it is read loses lines (tried on engine 20.10), so it is far above.
-_LOG_CONFIG = {"max-size": "64m", "max-file": "2"}
 # Seconds within which whoever created a container starts it; after that, its creator is gone.
 _START_GRACE = 30.0
-# Seconds between a log's end and its container's, after which the log was merely cut off.
-_END_GRACE = 3
-# Looks, and seconds before each, after a failure: an engine that ends lets its containers fail
-# first, and answers for another moment.
-_LOOKS, _LOOK_AGAIN = 4, 0.3
-# Seconds that an engine may take to come back in the middle of a build.
-_PATIENCE = 60
-# Seconds before something that was in the way is looked at again, and at most.
-_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-
-
-class _BrokenError(Exception):
-    """A log's stream has ended, and the log has not."""
-
-
-def _unreachable(error: BaseException) -> bool:
-    if isinstance(error, EngineError):
-        return error.reason == EngineError.reason
-    return isinstance(error, requests.exceptions.ConnectionError)
-
-
-def _passing(error: BaseException) -> bool:
-    """Return whether the same call may do better in a moment."""
-    if isinstance(error, APIError):
-        return (error.status_code or 0) >= _SERVER_ERROR
-    return _unreachable(error) or isinstance(error, requests.exceptions.Timeout)
+# Looks, and seconds before each, after somebody has told a build to end.
+_LOOKS, _LOOK_AGAIN = 20, 0.3
+# Seconds before something that was in the way is looked at again.
+_PAUSE = 0.1
+# Lines of an ended build's log that are read by default: a whole log can be tens of megabytes.
+_LOG_LINES = 5000
 
 
 class ContainerBuilder:
-    """Runs builds on a Docker engine. `run` belongs on a worker thread; it blocks."""
+    """Runs builds on a Docker engine. `run` belongs on a worker thread; it blocks.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: where the builds run.
+        carrier: copies their images from there, where the servers run on another engine.
+    """
+
+    def __init__(self, engine: Engine, carrier: Carrier | None = None) -> None:
         self._engine = engine
+        self._carrier = carrier
 
     # -- on a worker thread ----------------------------------------------------------------
 
@@ -99,27 +89,37 @@ class ContainerBuilder:
                 return Outcome(ours=follower.ours, detached=True)
             if isinstance(error, EngineError):
                 raise
-            raise engine_error(error) from error
+            raise engine_error(error, self._engine.name) from error
 
     def _run(self, plan: BuildPlan, follower: Follower) -> Outcome:
+        # a process that ended before it could copy it may have left it there
+        if self._carrier is not None and self._carrier.carry(plan, follower):
+            return Outcome(0)
         container = self._take(plan, follower)
         if container is None:
             return Outcome(detached=follower.detached.is_set())
         if follower.cancelled.is_set() and follower.ours:
             self._let_go(container)
             return Outcome(ours=True)
-        parser = LogParser()
-        interrupted = self._read(container, parser, follower)
+        parser = LogParser(redactor=Redactor(secrets_of(plan.credentials)))
+        midway = Midway(self._engine, follower.detached)
+        read(midway, container, parser, follower)
         if follower.detached.is_set():
             return Outcome(ours=follower.ours, detached=True)
-        exit_code, out_of_memory = self._ending(container, follower)
-        if exit_code and not interrupted:
-            interrupted = self._engine_is_going(follower)
+        state = _ending(midway, container)
+        exit_code = None if state is None else int(state["ExitCode"])
+        if state and exit_code and not midway.interrupted and not follower.cancelled.is_set():
+            _look_whether_engine_goes(midway, container, state, follower)
         # who only reads along leaves it to its maker, who might not have seen yet how it ended
         if follower.ours and (plan.retention <= 0 or follower.cancelled.is_set()):
             self._let_go(container)
+        if self._carrier is not None and exit_code in {0, None}:
+            self._carrier.carry(plan, follower, *([parser.image] if parser.image else []))
+            if follower.detached.is_set():
+                return Outcome(ours=follower.ours, detached=True)
+        out_of_memory = bool(state and state.get("OOMKilled"))
         return Outcome(
-            exit_code, out_of_memory, parser.image, follower.ours, interrupted=interrupted
+            exit_code, out_of_memory, parser.image, follower.ours, interrupted=midway.interrupted
         )
 
     def _take(self, plan: BuildPlan, follower: Follower) -> str | None:
@@ -166,7 +166,8 @@ class ContainerBuilder:
         """Create the container and return its id, or None where its name is taken."""
         for pulled in (False, True):
             try:
-                made = self._patiently(
+                made = patiently(
+                    self._engine,
                     lambda client: client.create_container(**self._options(plan)),
                     until=follower.detached,
                 )
@@ -184,37 +185,8 @@ class ContainerBuilder:
                 return str(made["Id"])
         return None
 
-    def _patiently(
-        self,
-        function: Any,
-        *,
-        seconds: float = 10,
-        attempts: int = 3,
-        again: Callable[[BaseException], bool] = _unreachable,
-        until: threading.Event | None = None,
-    ) -> Any:
-        """Call the engine, and again where it can't be reached, for a while, or until an event."""
-        until = until or threading.Event()
-        stop = stop_after_attempt(attempts) | stop_after_delay(seconds)
-        retrying = Retrying(
-            stop=stop | stop_when_event_set(until),
-            sleep=sleep_using_event(until),
-            wait=wait_exponential(multiplier=0.2, max=2),
-            retry=retry_if_exception(again),
-            reraise=True,
-        )
-        return retrying(lambda: function(self._engine.client))
-
     def _options(self, plan: BuildPlan) -> dict[str, Any]:
-        host_config = self._engine.client.create_host_config(
-            binds={self._engine.socket: {"bind": "/var/run/docker.sock", "mode": "rw"}},
-            log_config=LogConfig(type="local", config=_LOG_CONFIG),
-            security_opt=["no-new-privileges"],
-            network_mode=plan.network or None,
-            mem_limit=plan.memory_limit or None,
-            # the same figure: no swap, which would only make it slow instead
-            memswap_limit=plan.memory_limit or None,
-        )
+        settings = host_settings(plan, self._engine.socket)
         return {
             "image": plan.build_image,
             "command": arguments(plan),
@@ -222,15 +194,19 @@ class ContainerBuilder:
             "labels": container_labels(plan),
             # without it git would ask for a password at a repository that isn't public
             "environment": {"GIT_TERMINAL_PROMPT": "0", **plan.environment},
-            "host_config": host_config,
+            "host_config": self._engine.client.create_host_config(**settings),
+            "volumes": list(VOLUMES),
+            "stdin_open": bool(plan.credentials),
         }
 
     def _start(self, container: str, plan: BuildPlan, follower: Follower) -> None:
         client = self._engine.client
         try:
-            client.put_archive(container, "/", archive(plan))
+            free_name(client, plan)
+            client.put_archive(container, CONFIG_DIR, archive(plan))
             if not follower.cancelled.is_set():
-                client.start(container)
+                with handing_over(client, container, plan.credentials):
+                    client.start(container)
         except BaseException:
             self._let_go(container)
             raise
@@ -252,118 +228,6 @@ class ContainerBuilder:
             )
             raise BuildError(message, reason="name_taken", status=503)
         return found
-
-    def _read(self, container: str, parser: LogParser, follower: Follower) -> bool:
-        """Read the log from its start to its end, or until the follower is detached.
-
-        Where the connection breaks in between, the log is read anew from its start and what has
-        been read is passed over, byte by byte: nothing is lost, nothing doubled.
-
-        Returns:
-            Whether the connection broke in between.
-        """
-        seen = 0
-        pause = 0.0
-        interrupted = False
-        while True:
-            before = seen
-            whole = True
-            try:
-                for chunk in self._chunks(container, follower, seen):
-                    seen += len(chunk)
-                    _tell(parser.feed(chunk), follower, parser.step)
-            except _BrokenError:
-                whole = False
-            if follower.detached.is_set() or (whole and not self._still_runs(container, follower)):
-                break
-            if not interrupted:
-                text = "The connection to the Docker engine was lost; reading on."
-                follower.emit(Event(text, parser.progress, "fetching"))
-            interrupted = True
-            pause = _PAUSE if seen > before else min(2 * pause + _PAUSE, _LONGEST_PAUSE)
-            follower.detached.wait(pause)
-        _tell(parser.close(), follower, parser.step)
-        return interrupted
-
-    def _chunks(self, container: str, follower: Follower, skip: int) -> Iterator[bytes]:
-        """Yield the log beyond its first ``skip`` bytes.
-
-        Raises:
-            _BrokenError: the connection ended before the log did.
-        """
-        try:
-            stream = self._patiently(
-                lambda client: client.logs(container, stream=True, follow=True),
-                seconds=_PATIENCE,
-                attempts=_PATIENCE,
-                until=follower.detached,
-            )
-        except APIError as error:
-            if error.status_code in _GONE:
-                return
-            raise
-        follower.opened(stream)
-        try:
-            # docker-py's own stream ends in the same way at the log's end and at a broken
-            # connection's; the one inside it does not
-            for chunk in getattr(stream, "_stream", stream):
-                if skip < len(chunk):
-                    yield chunk[skip:]
-                skip = max(0, skip - len(chunk))
-        except Exception as error:
-            # closing the stream from the loop's thread ends the reading with whatever error the
-            # half-read response makes of it
-            if not follower.detached.is_set():
-                raise _BrokenError from error
-
-    def _still_runs(self, container: str, follower: Follower) -> bool:
-        """Return whether a container whose log has ended goes on nevertheless."""
-
-        def ends(client: Any) -> bool:
-            try:
-                client.wait(container, timeout=_END_GRACE)
-            except requests.exceptions.RequestException as error:
-                # as a ConnectionError where the engine had begun to answer
-                if "timed out" in str(error).lower():
-                    return False
-                raise
-            return True
-
-        try:
-            return not self._patiently(
-                ends, seconds=_PATIENCE, attempts=_PATIENCE, until=follower.detached
-            )
-        except NotFound:
-            return False
-
-    def _engine_is_going(self, follower: Follower) -> bool:
-        """Return whether the engine ends, which ends its containers first."""
-        for _ in range(_LOOKS):
-            follower.detached.wait(_LOOK_AGAIN)
-            try:
-                self._engine.client.ping()
-            except (APIError, EngineError, requests.exceptions.RequestException):
-                self._patiently(
-                    lambda client: client.ping(),
-                    seconds=_PATIENCE,
-                    attempts=_PATIENCE,
-                    until=follower.detached,
-                )
-                return True
-        return False
-
-    def _ending(self, container: str, follower: Follower) -> tuple[int | None, bool]:
-        """Return exit code and whether memory ran out; (None, False) where it is gone."""
-        try:
-            found = self._patiently(
-                lambda client: client.inspect_container(container),
-                seconds=_PATIENCE,
-                attempts=_PATIENCE,
-                until=follower.detached,
-            )
-        except NotFound:
-            return None, False
-        return int(found["State"]["ExitCode"]), bool(found["State"].get("OOMKilled"))
 
     def _let_go(self, container: str) -> None:
         """Remove a container; where that fails, a sweep does it, and no build fails for it."""
@@ -395,13 +259,13 @@ class ContainerBuilder:
                 if error.status_code not in _GONE:
                     raise
 
-        def patiently(_: Any) -> None:
+        def kill_patiently(_: Any) -> None:
             try:
-                self._patiently(kill, seconds=_PATIENCE, attempts=_PATIENCE, again=_passing)
+                patiently(self._engine, kill, midway=True, again=passing)
             except (APIError, EngineError, requests.exceptions.RequestException) as error:
                 log.warning("The build of %s can't be ended: %s", plan.title, error)
 
-        self._engine.submit(patiently)
+        self._engine.submit(kill_patiently)
 
     async def sweep(self, followed: Collection[str]) -> list[str]:
         """Remove build containers whose time is over, of whichever process; see `sweeping`.
@@ -414,22 +278,66 @@ class ContainerBuilder:
         """
         return await self._engine.call(lambda client: sweep(client, frozenset(followed)))
 
-    async def log_of(self, key: str) -> list[str]:
-        """Return the lines that an ended or running build has printed so far.
+    async def log_of(self, key: str, lines: int = _LOG_LINES) -> list[str]:
+        """Return the last lines that an ended or running build has printed so far.
+
+        Args:
+            key: the build key.
+            lines: how many at most.
 
         Raises:
             NotFound: there is no such build container (any more).
             EngineError: the engine can't be reached.
         """
         name = container_name(key)
-        raw = await self._engine.call(lambda client: client.logs(name))
+        raw = await self._engine.call(lambda client: client.logs(name, tail=lines))
         parser = LogParser()
-        return [event.text for event in (*parser.feed(raw), *parser.close())]
+        return [event.text for event in (*parser.feed(raw), *parser.close())][-lines:]
 
 
-def _tell(
-    events: Iterable[LogEvent], follower: Follower, step: tuple[int, int] | None = None
+def _ending(midway: Midway, container: str) -> dict[str, Any] | None:
+    """Return the engine's word on an ended container's state, None where it is gone."""
+    try:
+        found = midway.call(lambda client: client.inspect_container(container))
+    except NotFound:
+        return None
+    return dict(found["State"])
+
+
+def _look_whether_engine_goes(
+    midway: Midway, container: str, state: dict[str, Any], follower: Follower
 ) -> None:
-    for event in events:
-        phase = event.phase.value if event.phase is not None else "fetching"
-        follower.emit(Event(event.text, event.progress, phase, is_log=True, step=step))
+    """Give an engine that ends, and has told its containers to, the time to be away.
+
+    A build that is told to end may end as if it had failed by itself; and an engine may answer
+    for seconds after it has told.
+    """
+    with suppress(APIError):  # it ended with an error in any case
+        if not midway.call(lambda client: was_told_to_end(client, container, state)):
+            return
+    for _ in range(_LOOKS):
+        if midway.interrupted or follower.detached.wait(_LOOK_AGAIN):
+            return
+        midway.call(lambda client: client.ping())
+
+
+def was_told_to_end(client: Any, container: str, state: dict[str, Any]) -> bool:
+    """Return whether somebody has asked the container to end, as an engine does that ends.
+
+    That is any signal but KILL, which nobody sends first who asks.
+    """
+    told = client.events(
+        # the engine's own clock, which may not be ours: else it would wait for what is to come
+        since=f"{_seconds(state['StartedAt']):.6f}",
+        # the engine tells of a signal after it has sent it
+        until=f"{_seconds(state['FinishedAt']) + _TELLS_LATER:.6f}",
+        filters={"container": container, "event": "kill"},
+        decode=True,
+    )
+    return any(event["Actor"]["Attributes"].get("signal") not in _KILLS for event in told)
+
+
+def _seconds(moment: str) -> float:
+    """Return a moment of the engine's (nanoseconds, UTC) as seconds since 1970."""
+    whole = datetime.fromisoformat(moment[:19]).replace(tzinfo=timezone.utc).timestamp()
+    return whole + float("0" + (moment[19:].rstrip("Z") or ".0"))

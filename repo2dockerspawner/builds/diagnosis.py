@@ -281,7 +281,10 @@ def _short(text: str) -> str:
 
 def _quoted(text: str) -> str:
     text = _short(text)
-    return text if text.isdecimal() or text.startswith("\u2018") else f"“{text}”"
+    return text if _NUMBER.fullmatch(text) or text.startswith("\u2018") else f"“{text}”"
+
+
+_NUMBER: Final = re.compile(r"\d+(?:\.\d)?(?: [MG]iB)?")
 
 
 def _duration(seconds: float) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-__all__ = ["HEAD_SIZE", "TAIL_SIZE", "Event", "EventLog", "Numbered"]
+from .colours import SPAN_SIZE, Span
+
+__all__ = ["HEAD_SIZE", "TAIL_SIZE", "Event", "EventLog", "Numbered", "Rest"]
 
 HEAD_SIZE = 64 * 1024
 """Characters kept of a log's beginning, where a build says what it is doing."""
@@ -26,6 +29,9 @@ class Event:
         is_log: whether the text is what the build printed, or a sentence of ours.
         step: (4, 9) for "step 4 of 9", where it is known.
         place: in line, from 1 on, where the build waits.
+        spans: which parts of what the build printed were coloured.
+        printed: how many lines the build has printed up to its end, where it is a log's.
+        missing: lines that it stands for, where it only says that they are left out.
     """
 
     text: str
@@ -34,11 +40,24 @@ class Event:
     is_log: bool = False
     step: tuple[int, int] | None = None
     place: int | None = None
+    spans: tuple[Span, ...] = ()
+    printed: int = 0
+    missing: int = 0
 
     @property
     def lines(self) -> int:
-        """The number of lines in the text."""
-        return self.text.count("\n") + 1
+        """The number of lines in the text, or left out."""
+        return self.missing or self.text.count("\n") + 1
+
+    def cut_to(self, missing: int) -> Event:
+        """Return the same of other lines left out."""
+        return replace(self, text=f"… {missing:,} lines left out …", missing=missing)
+
+    @property
+    def size(self) -> int:
+        """What it counts as, in characters."""
+        # the newline; so empty lines count too
+        return len(self.text) + 1 + SPAN_SIZE * len(self.spans)
 
 
 @dataclass(frozen=True)
@@ -49,13 +68,21 @@ class Numbered:
         event: what happened.
         index: its number among all events, from 0 on; of a gap, that of the last event in it.
         line: how many lines there have been up to its end.
-        gap: whether it only says that events are left out.
     """
 
     event: Event
     index: int
     line: int
-    gap: bool = False
+
+
+class Rest(Protocol):
+    """Reads what a build has printed, from one of its lines to another."""
+
+    def __call__(self, first: int, last: int, before: str) -> AsyncGenerator[Event, None]:
+        """Yield lines ``first`` to ``last`` (from 0 on, without the last), as far as there.
+
+        ``before`` is the line before the first; where another one is there, nothing is yielded.
+        """
 
 
 class EventLog:
@@ -84,7 +111,7 @@ class EventLog:
 
     def append(self, event: Event) -> None:
         """Add an event and wake whoever waits for one."""
-        size = len(event.text) + 1  # the newline; so empty lines count too
+        size = event.size
         if not self._tail and self._head_size + size <= self._limits[0]:
             self._head.append(event)
             self._head_size += size
@@ -94,7 +121,7 @@ class EventLog:
             self._tail_size += size
             while self._tail_size > self._limits[1] and len(self._tail) > 1:
                 old = self._tail.popleft()
-                self._tail_size -= len(old.text) + 1
+                self._tail_size -= old.size
                 self._dropped += 1
                 self.left_out += old.lines
         self._wake()
@@ -147,7 +174,7 @@ class EventLog:
                 if len(self._head) <= index < first:
                     missing = self._head_lines + self.left_out - lines
                     index, lines = first, lines + missing
-                    yield Numbered(self._gap(missing), first - 1, lines, gap=True)
+                    yield Numbered(self._gap(missing), first - 1, lines)
                     continue
                 event = self._at(index)
                 index += 1
@@ -163,5 +190,7 @@ class EventLog:
                 self._waiting.discard(future)
 
     def _gap(self, lines: int) -> Event:
-        before = self._tail[0]
-        return Event(f"… {lines:,} lines left out …", before.progress, before.phase, is_log=True)
+        after = self._tail[0]
+        printed = next((one.printed - one.lines for one in self._tail if one.is_log), 0)
+        gap = Event("", after.progress, after.phase, is_log=True, printed=max(0, printed))
+        return gap.cut_to(lines)

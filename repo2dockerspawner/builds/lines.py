@@ -11,6 +11,8 @@ import codecs
 import re
 from typing import TYPE_CHECKING, Final
 
+from .colours import PLAIN, SPAN_LIMIT, Span, restyled
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -37,6 +39,8 @@ _HARMLESS.update(dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}
 
 # A string of one character takes as much memory as forty characters of a string.
 _MOST_PARTS: Final = 256
+# Characters of a control sequence that are kept: one more than any that is understood.
+_PARAMETERS: Final = 65
 
 _TEXT, _ESCAPE, _CSI, _STRING, _STRING_ESCAPE = range(5)
 _RUN: Final = {
@@ -55,18 +59,23 @@ class Line(str):
         cut: how many characters are missing at the end; the text then ends in a marker saying so.
         overwritten: something stood before a carriage return in it, so its beginning isn't the
             beginning of what was printed: nothing may be read out of its form.
+        spans: which parts of it were coloured, in their order, none over another.
     """
 
-    __slots__ = ("cut", "overwritten")
+    __slots__ = ("cut", "overwritten", "spans")
 
     cut: int
     overwritten: bool
+    spans: tuple[Span, ...]
 
-    def __new__(cls, text: str, *, cut: int = 0, overwritten: bool = False) -> Self:
+    def __new__(
+        cls, text: str, *, cut: int = 0, overwritten: bool = False, spans: tuple[Span, ...] = ()
+    ) -> Self:
         """Make a line of ``text``, which is clean and within its limit already."""
         line = super().__new__(cls, text + _marker(cut) if cut else text)
         line.cut = cut
         line.overwritten = overwritten
+        line.spans = spans
         return line
 
     @property
@@ -85,6 +94,7 @@ class LineAssembler:
           separator, or a mark that changes the direction of writing;
         - a carriage return overwrites what stood before it, as on a terminal, and never begins
           a line (``Line.overwritten``); before a newline it means nothing;
+        - colours are kept beside the text (``Line.spans``), and none goes beyond its line;
         - no line is longer than ``limit`` characters and its marker, and no more is kept in memory.
     """
 
@@ -159,6 +169,9 @@ class _LineBuilder:
         self._length = 0
         self._returned = False
         self._state = _TEXT
+        self._style = PLAIN
+        self._parameters = ""
+        self._spans: list[Span] = []
 
     def add(self, text: str) -> None:
         """More of the line; ``text`` has no newline."""
@@ -172,16 +185,19 @@ class _LineBuilder:
         at = 0
         while at < len(text):
             run = _RUN[self._state].match(text, at)
-            assert run is not None  # noqa: S101  every pattern matches the empty string
+            assert run is not None  # noqa: S101  each matches the empty text  # nosec B101
             if self._state == _TEXT:
                 self._append(run[0].translate(_HARMLESS))
+            elif self._state == _CSI:
+                self._parameters = (self._parameters + run[0])[:_PARAMETERS]
             at = run.end()
             if at < len(text) and self._takes(text[at]):
                 at += 1
 
     def finish(self) -> Line:
         """The line; the next one begins."""
-        line = Line("".join(self._parts), cut=self.cut, overwritten=self.overwritten)
+        text, spans = "".join(self._parts), tuple(self._spans)
+        line = Line(text, cut=self.cut, overwritten=self.overwritten, spans=spans)
         self._reset()
         return line
 
@@ -201,7 +217,10 @@ class _LineBuilder:
             return False
         if self._state == _ESCAPE and char in "[]PX^_":
             self._state = _CSI if char == "[" else _STRING
+            self._parameters = ""
             return True
+        if self._state == _CSI and char == "m":
+            self._style = restyled(self._style, self._parameters)
         self._state = _TEXT
         # The final byte of a sequence; anything else ends a broken one and is text itself.
         return "0" <= char <= "~"
@@ -210,15 +229,25 @@ class _LineBuilder:
         if not text:
             return
         if self._returned:
-            self._parts, self._length, self.cut = [], 0, 0
+            self._parts, self._spans, self._length, self.cut = [], [], 0, 0
             self._returned, self.overwritten = False, True
         kept = text[: self._limit - self._length]
         if kept:
             self._parts.append(kept)
+            if self._style != PLAIN:
+                self._mark(len(kept))
             self._length += len(kept)
             if len(self._parts) > _MOST_PARTS:
                 self._parts = ["".join(self._parts)]
         self.cut += len(text) - len(kept)
+
+    def _mark(self, length: int) -> None:
+        """The next ``length`` characters have the present style."""
+        start, long, style = self._spans[-1] if self._spans else (0, 0, PLAIN)
+        if style == self._style and start + long == self._length:
+            self._spans[-1] = (start, long + length, style)
+        elif len(self._spans) < SPAN_LIMIT:
+            self._spans.append((self._length, length, self._style))
 
 
 def _marker(cut: int) -> str:

@@ -17,13 +17,25 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ..keys import LABEL_PREFIX
+from .colours import Span, clipped, shifted
+from .events import Event
+from .inside.redaction import MASK, Redactor
 from .lines import Line, LineAssembler, clean
 from .steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["RECORD_LIMIT", "LogEvent", "LogParser", "Phase", "failure_lines", "normal_name"]
+__all__ = [
+    "RECORD_LIMIT",
+    "LogEvent",
+    "LogParser",
+    "Phase",
+    "failure_lines",
+    "log_event",
+    "normal_name",
+]
 
 RECORD_LIMIT: Final = 262_144
 """Characters of a raw line that are kept: the classic builder puts 32 KiB of output into one
@@ -47,6 +59,12 @@ class Phase(enum.Enum):
 _ORDER: Final = {phase: place for place, phase in enumerate(Phase)}
 
 
+# repo2docker prints the labels where a build has failed, and the classic builder each of them. Who
+# knows this one could make an image that passes for the hub's own (keys.image_proof).
+_PROOF: Final = LABEL_PREFIX + "proof"
+_PROOF_SAID: Final = re.compile(rf"({re.escape(_PROOF)}\W{{0,8}})[0-9a-f]+")
+
+
 @dataclass(frozen=True)
 class LogEvent:
     """A line of a build's log.
@@ -55,11 +73,13 @@ class LogEvent:
         text: one clean line, never empty.
         phase: what the build was doing then; None before repo2docker said anything.
         progress: how much of the build is done, 0.0 - 0.99, never going back.
+        spans: which parts of the text were coloured.
     """
 
     text: str
     phase: Phase | None
     progress: float
+    spans: tuple[Span, ...] = ()
 
 
 class LogParser:
@@ -79,8 +99,15 @@ class LogParser:
         reused: whether the run said that the image was there already.
     """
 
-    def __init__(self, *, json_logs: bool = True) -> None:
-        """``json_logs``: whether the run was given that option; never guessed from the log."""
+    def __init__(self, *, json_logs: bool = True, redactor: Redactor | None = None) -> None:
+        """Begin.
+
+        Args:
+            json_logs: whether the run was given that option; never guessed from the log.
+            redactor: takes secrets out before anything looks at the log, and out of each line
+                once more, which may have come in several records.
+        """
+        self._redactor = redactor or Redactor()
         self.phase: Phase | None = None
         self.progress = 0.0
         self.image: str | None = None
@@ -101,11 +128,12 @@ class LogParser:
 
     def feed(self, chunk: bytes) -> list[LogEvent]:
         """The events of a chunk of the log, both streams in the order they came."""
-        return self._feed_lines(self._raw.feed(chunk))
+        return self._feed_lines(self._raw.feed(self._redactor.feed(chunk)))
 
     def close(self) -> list[LogEvent]:
         """The events of what was left without a newline at the end of the log."""
-        return [*self._feed_lines(self._raw.close()), *self._flush()]
+        last = self._raw.feed(self._redactor.close())
+        return [*self._feed_lines([*last, *self._raw.close()]), *self._flush()]
 
     def feed_line(self, line: str) -> list[LogEvent]:
         """The events of one raw line; `close` has to follow the last one."""
@@ -163,7 +191,12 @@ class LogParser:
             return []
         self._last_base_image_line = again
         self._creep()
-        return [LogEvent(text, self.phase, self.progress)]
+        shown = self._redactor.text(text)
+        if _PROOF in shown:
+            shown = _PROOF_SAID.sub(r"\1" + MASK, shown)
+        # spans are places in the line as it was
+        spans = clipped(line.spans, len(text)) if line.spans and shown == text else ()
+        return [LogEvent(shown, self.phase, self.progress, spans)]
 
     def _understand(self, text: str, *, own: bool) -> None:
         """What a line says; ``own``: it is repo2docker's, as far as can be told."""
@@ -213,6 +246,12 @@ class LogParser:
         else:
             ceiling = FETCHED + (BUILT - FETCHED) * self._steps.near
         self._advance(self.progress + max(0.0, ceiling - self.progress) * _CREEP)
+
+
+def log_event(event: LogEvent, step: tuple[int, int] | None = None) -> Event:
+    """Return what is told of a line that was read."""
+    phase = event.phase.value if event.phase is not None else "fetching"
+    return Event(event.text, event.progress, phase, is_log=True, step=step, spans=event.spans)
 
 
 def normal_name(name: str) -> str | None:
@@ -284,7 +323,9 @@ def _cut_record(text: str) -> tuple[str, str | None, str] | None:
 def _without_aux(line: Line) -> Line:
     """The classic builder's ``{"aux": …}`` has no newline and is glued to what follows."""
     aux = _AUX.match(line)
-    return line if aux is None else Line(line.kept[aux.end() :], cut=line.cut)
+    if aux is None:
+        return line
+    return Line(line.kept[aux.end() :], cut=line.cut, spans=shifted(line.spans, -aux.end()))
 
 
 def failure_lines(lines: Sequence[str], limit: int = 20) -> list[str]:

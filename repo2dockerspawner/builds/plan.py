@@ -11,7 +11,9 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import Any
 
+from ..credentials import Credential
 from ..keys import LABEL_PREFIX
 
 __all__ = [
@@ -34,7 +36,6 @@ USER_NAME = "jovyan"
 USER_ID = 1000
 
 _CONFIG_FILE = "repo2docker_config.py"
-_OUTPUT_FILE = "bounded_output.py"
 
 TIMEOUT_LABEL = LABEL_PREFIX + "timeout"
 """On a build container: seconds after its start when any process may end it."""
@@ -67,6 +68,11 @@ class BuildPlan:
         idle_timeout: seconds it may be silent, 0 for no limit.
         retention: seconds its ended container, and so its log, is kept.
         memory_limit: bytes of memory for the build container, 0 for no limit.
+        host_config: further arguments of docker-py's ``create_host_config``; they win.
+        credentials: what opens the repository, each sent to its own place alone.
+        guarded: whether what the repository's container fetches may not be at private addresses.
+        allowed_networks: networks, addresses and host names that may be reached nevertheless.
+        size_limit: bytes of the repository as fetched, 0 for no limit.
         title: how people know the build ("owner/repo at 0123abc"); never a secret.
     """
 
@@ -90,6 +96,11 @@ class BuildPlan:
     idle_timeout: float = 0
     retention: float = 0
     memory_limit: int = 0
+    host_config: Mapping[str, Any] = field(default_factory=dict)
+    credentials: tuple[Credential, ...] = field(default=(), repr=False)
+    guarded: bool = False
+    allowed_networks: tuple[str, ...] = ()
+    size_limit: int = 0
     title: str = ""
 
 
@@ -131,25 +142,32 @@ def arguments(plan: BuildPlan) -> list[str]:
 
 
 def archive(plan: BuildPlan) -> bytes:
-    """Return a tar archive for the container's root: repo2docker's configuration and settings."""
+    """Return a tar archive for `CONFIG_DIR`: repo2docker's configuration and settings."""
     settings = {
         "provider": plan.provider,
         "providers": plan.providers,
         "protocols": plan.protocols,
         "clone_depth": plan.clone_depth,
         "bound_output": True,
+        "guarded": plan.guarded,
+        "allowed_networks": plan.allowed_networks,
+        "size_limit": plan.size_limit,
+        "credentials": bool(plan.credentials),
     }
     inside = resources.files(__package__) / "inside"
-    files = {name: (inside / name).read_bytes() for name in (_CONFIG_FILE, _OUTPUT_FILE)}
+    modules = sorted(one.name for one in inside.iterdir() if one.name.endswith(".py"))
+    modules.remove(_CONFIG_FILE)
+    files = {f"inside/{name}": (inside / name).read_bytes() for name in modules}
+    files[_CONFIG_FILE] = (inside / _CONFIG_FILE).read_bytes()
     files["settings.json"] = json.dumps(settings).encode()
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
-        folder = tarfile.TarInfo(CONFIG_DIR.strip("/"))
+        folder = tarfile.TarInfo("inside")
         folder.type = tarfile.DIRTYPE
         folder.mode = 0o755
         tar.addfile(folder)
         for name, data in files.items():
-            entry = tarfile.TarInfo(f"{CONFIG_DIR.strip('/')}/{name}")
+            entry = tarfile.TarInfo(name)
             entry.size = len(data)
             entry.mode = 0o644
             tar.addfile(entry, io.BytesIO(data))

@@ -19,7 +19,6 @@ from ..errors import (
     BuildCancelledError,
     BuildError,
     EngineError,
-    PolicyError,
     Repo2DockerError,
 )
 from ..images import Image, Images
@@ -27,6 +26,7 @@ from .build import Build
 from .diagnosis import SIGNALLED, diagnose, fell_silent, timed_out
 from .events import Event
 from .follower import Follower
+from .limits import Limits
 from .outcome import Outcome
 from .plan import BuildPlan
 from .state import State
@@ -40,6 +40,7 @@ _GRACE = 0.5
 # Seconds after a kill when its place is free, whether or not the engine has answered.
 _KILL_GRACE = 10.0
 _DIAGNOSIS_LINES = 400
+_NO_LIMITS = Limits()
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ class BuildPool:
         builder: what runs a build.
         images: what knows whether the image is there.
         limit: builds at once; 0 means `default_limit`.
-        per_user: builds that one user may have asked for at once; 0 means any number.
         record: told each event of each build, for the log file.
+        took: told the seconds of each build of ours that ended well.
 
     Guarantees:
       - one build per key at any time in this process, however many ask for it;
@@ -83,15 +84,15 @@ class BuildPool:
         images: Images,
         *,
         limit: int = 20,
-        per_user: int = 0,
         record: Callable[[BuildPlan, Event], None] | None = None,
+        took: Callable[[BuildPlan, float], None] | None = None,
     ) -> None:
         self.limit = limit or default_limit()
-        self._per_user = per_user
         self._tally = Tally()
         self._builder = builder
         self._images = images
         self._record = record
+        self._took = took
         self._executor = ThreadPoolExecutor(self.limit, thread_name_prefix="r2d-build")
         self._builds: dict[str, Build] = {}
         self._queue: list[Build] = []
@@ -117,7 +118,7 @@ class BuildPool:
         """Return whether a build of the key is under way here."""
         return key in self._builds
 
-    def join(self, plan: BuildPlan, user: str, per_user: int | None = None) -> Build:
+    def join(self, plan: BuildPlan, user: str, limits: Limits = _NO_LIMITS) -> Build:
         """Return the key's build, a new one where none is under way, and wait for it.
 
         Each `join` is followed by one `leave`.
@@ -125,36 +126,30 @@ class BuildPool:
         Args:
             plan: what to build.
             user: who asks.
-            per_user: as the pool's, for this user.
+            limits: how much they may ask for.
 
         Raises:
             BuildError: this process ends.
-            PolicyError: the user has as many builds under way as they may; a build that is
-                under way anyway can be joined by anybody.
+            PolicyError: a limit is reached; a build that is under way anyway can be joined by
+                anybody.
         """
         if self.detached:
             message = "This hub is shutting down. Start again in a minute."
             raise BuildError(message, reason="detached", status=503)
         build = self._builds.get(plan.key)
         if build is None:
-            self._check_limit(user, self._per_user if per_user is None else per_user)
-            build = Build(plan, user, self._recorded)
+            under_way = self._builds.values()
+            limits.check(
+                sum(one.user == user for one in under_way),
+                (one.groups for one in under_way),
+                len(self._queue),
+            )
+            build = Build(plan, user, self._recorded, groups=limits.per_group)
             self._builds[plan.key] = build
             self._queue.append(build)
             self._advance()
         build.waiters += 1
         return build
-
-    def _check_limit(self, user: str, limit: int) -> None:
-        theirs = sum(build.user == user for build in self._builds.values())
-        if limit and theirs >= limit:
-            builds = "1 build" if theirs == 1 else f"{theirs} builds"
-            raise PolicyError(
-                f"You have {builds} under way, and this hub allows each user no more at once "
-                "(builds_per_user_limit). Wait until one has ended, or stop one.",
-                reason="builds_per_user",
-                status=429,
-            )
 
     def leave(self, build: Build) -> None:
         """Stop waiting for a build. Returns at once; never waits for the build's end."""
@@ -276,7 +271,7 @@ class BuildPool:
             outcome = await self._run(build, follower)
             why = _why_again(outcome)
             if why and await self._find(build, outcome) is None and not build.ended:
-                build.say(f"{why}; building anew.")
+                build.begin_anew(why)
                 outcome = await self._run(build, follower)
             if not (build.ended or outcome.detached):
                 await self._judge(build, outcome)
@@ -310,6 +305,9 @@ class BuildPool:
             return
         if image is not None:
             self._succeed(build, image)
+            # of one that was joined midway only its end was seen
+            if self._took is not None and outcome.ours:
+                self._took(build.plan, build.seconds)
             return
         self._fail(build, diagnose(outcome, build.plan, build.log.last_lines(_DIAGNOSIS_LINES)))
 

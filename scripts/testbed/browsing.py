@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page
 
 from testbed.hub import HubProcess
 
-__all__ = ["FLAGS", "LOG", "fill_in", "log_in", "open_log", "press_start"]
+__all__ = ["FLAGS", "LOG", "fill_in", "log_in", "open_log", "press_start", "watch_policy"]
 
 # Root has no sandbox, a server no graphics; and nobody's update service is to be asked.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -47,3 +47,16 @@ def open_log(page: Page) -> None:
     """Open the event log on the page with the progress."""
     page.click("#progress-details summary")
     page.wait_for_selector(LOG, state="visible")
+
+
+def watch_policy(context: BrowserContext) -> list[str]:
+    """A list to which each breach of a Content-Security-Policy is added, on pages of the hub."""
+    breaches: list[str] = []
+
+    def said(message: ConsoleMessage) -> None:
+        page = message.page
+        if "Content Security Policy" in message.text and page is not None and "/hub/" in page.url:
+            breaches.append(f"{page.url}: {message.text}")
+
+    context.on("console", said)
+    return breaches

@@ -15,7 +15,7 @@ from repo2dockerspawner.images import Images
 from repo2dockerspawner.keys import BuildInputs, build_key, container_name, image_name, labels
 
 from .gitserver import GitServer
-from .names import REPO2DOCKER_IMAGE, SINGLEUSER_IMAGE
+from .names import NETWORKS, REPO2DOCKER_IMAGE, SINGLEUSER_IMAGE
 
 __all__ = ["DOCKERFILE", "Bench", "until"]
 
@@ -54,6 +54,9 @@ class Bench:
             content_id=commit,
             build_image=build_image,
             protocols=("http",),
+            guarded=True,
+            allowed_networks=NETWORKS,
+            size_limit=2**30,
             timeout=90,
             retention=0,
             title="a repository",

@@ -22,6 +22,8 @@ import requests
 from docker.errors import APIError, ImageNotFound, NotFound
 from urllib3.exceptions import ProtocolError
 
+from repo2dockerspawner.builds.container import was_told_to_end
+
 __all__ = ["CONTRACT_LABEL", "Containers", "EngineContract"]
 
 CONTRACT_LABEL = "repo2dockerspawner-testbed.contract"
@@ -308,6 +310,16 @@ class EngineContract:
         assert made.client.wait(container, timeout=20)["StatusCode"] == 137
         state = made.client.inspect_container(container)["State"]
         assert (state["ExitCode"], state["OOMKilled"]) == (137, False)
+
+    @pytest.mark.parametrize("signal", ["TERM", "KILL"])
+    def test_who_was_sent_a_signal_is_told_afterwards(self, made: Containers, signal: str) -> None:
+        container = made.run("sleep 60")
+        made.client.kill(container, signal)
+        made.client.wait(container, timeout=20)
+        state = made.client.inspect_container(container)["State"]
+        assert was_told_to_end(made.client, container, state) == (signal == "TERM")
+        other = made.ended("exit 1")
+        assert not was_told_to_end(made.client, other, state)
 
     def test_an_ended_container_can_not_be_killed(self, made: Containers) -> None:
         container = made.ended("exit 0")

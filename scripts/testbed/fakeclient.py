@@ -16,9 +16,12 @@ from urllib3.exceptions import ProtocolError
 
 from repo2dockerspawner.engine import Engine
 
-from .fakeengine import KILLED, FakeContainer, FakeEngine, tagged
+from .fakeengine import SIGNALS, FakeContainer, FakeEngine, tagged
 
 __all__ = ["FakeClient", "FakedEngine", "KilledError"]
+
+# Seconds that are lost where a moment is written as text.
+_MOMENT = 1e-5
 
 
 class KilledError(BaseException):
@@ -166,13 +169,14 @@ class FakeClient:
             if not found.running:
                 engine.starts_container(found)
 
-    def kill(self, container: str) -> None:
+    def kill(self, container: str, signal: str = "KILL") -> None:
         with self._call("kill", container) as engine:
             found = self._find(container)
             if not found.running:
                 raise api_error(409, f"Container {found.id} is not running")
             engine.kills[found.name] += 1
-            engine.ends(found, KILLED)
+            engine.signals_to(found, signal)
+            engine.ends(found, 128 + SIGNALS[signal])
 
     def remove_container(
         self,
@@ -187,7 +191,7 @@ class FakeClient:
             if found.running and not force:
                 raise api_error(409, f"You cannot remove a running container {found.id}.")
             engine.removals[found.name] += 1
-            engine.ends(found, KILLED)
+            engine.ends(found, 128 + SIGNALS["KILL"])
             found.status = "removing"
             engine.changed.notify_all()
             try:
@@ -239,12 +243,21 @@ class FakeClient:
                 and (not value or one.labels[label] == value)
             ]
 
-    def logs(self, container: str, stream: bool = False, follow: bool | None = None) -> Any:
-        """Return the log, as a `FakeStream` or as bytes."""
+    def logs(
+        self,
+        container: str,
+        stream: bool = False,
+        follow: bool | None = None,
+        tail: int | str = "all",
+    ) -> Any:
+        """Return the log, as a `FakeStream` or as bytes; of these the last lines."""
         with self._call("logs", container):
             found = self._find(container)
             reading = FakeStream(self, found, follow=bool(follow))
-            return reading if stream else b"".join(found.frames)
+            if stream:
+                return reading
+            lines = b"".join(found.frames).splitlines(keepends=True)
+            return b"".join(lines if tail == "all" else lines[-int(tail) :])
 
     def wait(self, container: str, timeout: float | None = None) -> dict[str, Any]:
         """Wait for a container's end; at the time-out, what requests makes of it here."""
@@ -290,6 +303,22 @@ class FakeClient:
                 raise api_error(404, f"manifest for {name} not found")
             engine.images[name] = engine.pullable[name]
         return iter([{"status": "Downloading", "id": "layer", "progressDetail": {}}])
+
+    def events(
+        self, since: str, until: str, filters: dict[str, str], decode: bool
+    ) -> Iterator[dict[str, Any]]:
+        """The signals that a container was sent between two moments."""
+        assert decode
+        assert filters["event"] == "kill"
+        with self._call("events", filters["container"]) as engine:
+            return iter(
+                [
+                    {"Action": "kill", "Actor": {"ID": found, "Attributes": {"signal": signal}}}
+                    for when, found, signal in engine.signals
+                    if found == filters["container"]
+                    and float(since) - _MOMENT <= when <= float(until) + _MOMENT
+                ]
+            )
 
     def ping(self) -> bool:
         with self._call("ping"):

@@ -20,9 +20,19 @@ from typing import Any, Protocol
 
 from repo2dockerspawner.keys import LABEL_PREFIX
 
-__all__ = ["KILLED", "Caller", "Clock", "FakeContainer", "FakeEngine", "Script", "tagged"]
+__all__ = [
+    "KILLED",
+    "SIGNALS",
+    "Caller",
+    "Clock",
+    "FakeContainer",
+    "FakeEngine",
+    "Script",
+    "tagged",
+]
 
 _KEY = LABEL_PREFIX + "key"
+SIGNALS = {"TERM": 15, "KILL": 9}
 KILLED = 137
 """The exit code of what was killed."""
 
@@ -138,6 +148,8 @@ class FakeEngine:
         # by clients, of containers of a name
         self.kills: Counter[str] = Counter()
         self.removals: Counter[str] = Counter()
+        # when, the container's id, the signal as the engine tells it
+        self.signals: list[tuple[float, str, str]] = []
         self._numbers = itertools.count(1)
         self._calls: list[_Call] = []
         self._blocked: list[Callable[[], bool]] = []
@@ -193,6 +205,11 @@ class FakeEngine:
             container.finished = self.clock.time()
             self.changed.notify_all()
 
+    def signals_to(self, container: FakeContainer, signal: str) -> None:
+        """Note a signal; what comes of it is for who sends it."""
+        with self.changed:
+            self.signals.append((self.clock.time(), container.id, str(SIGNALS[signal])))
+
     def removes(self, container: FakeContainer) -> None:
         """Remove a container, as somebody does at the command line."""
         with self.changed:
@@ -243,7 +260,8 @@ class FakeEngine:
             self.away = True
             self.starts += 1
             for container in list(self.containers.values()):
-                if exit_code is not None:
+                if exit_code is not None and container.running:
+                    self.signals_to(container, "TERM")
                     self.ends(container, exit_code)
             self.changed.notify_all()
 

@@ -55,6 +55,8 @@ c.JupyterHub.load_roles = [
 ]
 
 c.JupyterHub.spawner_class = {spawner_class!r}
+c.Repo2DockerSpawner.image_secret = {image_secret!r}
+c.Repo2DockerSpawner.allowed_networks = {networks!r}
 c.DockerSpawner.image = {image!r}
 c.DockerSpawner.prefix = {prefix!r}
 c.DockerSpawner.network_name = "bridge"
@@ -141,6 +143,8 @@ class HubProcess:
             proxy_api=f"http://127.0.0.1:{free_port()}",
             api_token=self.api_token,
             spawner_class=spawner_class,
+            image_secret=names.IMAGE_SECRET,
+            networks=list(names.NETWORKS),
             image=image,
             prefix=self.prefix,
         )

@@ -7,8 +7,10 @@ from pathlib import Path
 __all__ = [
     "BASE_IMAGE",
     "IMAGES_DIR",
+    "IMAGE_SECRET",
     "IMAGE_SETTINGS",
     "LABEL_PREFIX",
+    "NETWORKS",
     "RECIPE_LABEL",
     "REPO2DOCKER_IMAGE",
     "REPO2DOCKER_IMAGES",
@@ -40,6 +42,12 @@ REPO2DOCKER_IMAGE = IMAGE_SETTINGS["REPO2DOCKER_IMAGE"]
 REPO2DOCKER_IMAGES = (REPO2DOCKER_OLD_IMAGE, REPO2DOCKER_IMAGE)
 SINGLEUSER_IMAGE = IMAGE_SETTINGS["SINGLEUSER_IMAGE"]
 SINGLEUSER_HUB5_IMAGE = IMAGE_SETTINGS["SINGLEUSER_HUB5_IMAGE"]
+
+IMAGE_SECRET = "the test bed's"
+"""`image_secret` of every hub of the test bed, so that images can be made for it."""
+
+NETWORKS = ("172.16.0.0/12",)
+"""`allowed_networks` of every hub and plan: Docker's bridges, where the git server listens."""
 
 # What the spawner's own containers and images carry; an image of the test bed has none of it.
 LABEL_PREFIX = "repo2dockerspawner."

@@ -10,6 +10,8 @@ import docker
 
 from repo2dockerspawner.keys import image_name, labels
 
+from .names import IMAGE_SECRET
+
 __all__ = ["ReadyImage", "make_ready_image"]
 
 
@@ -35,6 +37,8 @@ def make_ready_image(
     base: str = "scratch",
     commit: str = "",
     owner: str = "",
+    secret: str = IMAGE_SECRET,
+    place: str = "",
 ) -> ReadyImage:
     """Make an image with the labels and the name of a build.
 
@@ -44,6 +48,8 @@ def make_ready_image(
         base: what is in it; a server starts from the test bed's single-user images only.
         commit: the commit that its label says; any by default.
         owner: the only user who may use it.
+        secret: the hub's whose image it is; others don't list it.
+        place: of the hub's credential; who may use that may use this.
     """
     key = secrets.token_hex(32)
     said = labels(
@@ -54,6 +60,8 @@ def make_ready_image(
         subdir="",
         name=repo,
         owner=owner,
+        secret=secret.encode(),
+        place=place,
     )
     lines = [f"FROM {base}", *(f'LABEL {name}="{value}"' for name, value in said.items())]
     name = image_name(key, repo, prefix="r2d-testbed-")

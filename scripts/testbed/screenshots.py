@@ -4,44 +4,63 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 from playwright.sync_api import Page, expect, sync_playwright
 
 from testbed import browsing, engine, names
 from testbed.gitserver import GitServer
 from testbed.hub import HubProcess
+from testbed.ready import make_ready_image
 from testbed.recipes import dockerfile
 from testbed.watch import remove_builds
 
 _WIDTH, _HEIGHT = 1000, 720
 _REPO = "geo/field-course"
 # What a browser would show there, for names that mean something to who looks.
+_SHOWN = f"https://github.com/{_REPO}"
+_READY = ("climate/reanalysis", "geo/rivers-of-europe", "stats/bayes-seminar", _REPO)
 _STEPS = (
     "RUN echo 'Collecting geopandas' && sleep 1 && echo 'Collecting rasterio' && sleep 1",
-    "RUN for name in geopandas rasterio matplotlib; do echo Installing $name; sleep 1; done",
+    r"""RUN for name in geopandas rasterio matplotlib; do
+    printf '\033[1;32mInstalling\033[0m %s\n' $name; sleep 1; done""".replace("\n", " "),
 )
 
 
-def _config() -> str:
+def _config(secret: str) -> str:
     return f"""
 from repo2dockerspawner import configure
 configure(c)
+c.Repo2DockerSpawner.image_secret = {secret!r}
+c.Repo2DockerSpawner.default_image_name = "Python"
+c.Repo2DockerSpawner.default_image_text = "JupyterLab with NumPy, pandas and Matplotlib"
 c.Repo2DockerSpawner.build_image = {names.REPO2DOCKER_IMAGE!r}
 c.Repo2DockerSpawner.allowed_schemes = ["https", "ssh", "http"]
 c.DockerSpawner.allowed_images = {{
-    "Python and R": {names.SINGLEUSER_IMAGE!r},
-    "Machine learning": {names.SINGLEUSER_IMAGE!r},
+    "R": "quay.io/jupyter/r-notebook",
 }}
 """
 
 
+@contextlib.contextmanager
+def _ready_images(client: docker.DockerClient, secret: str) -> Iterator[None]:
+    made = [make_ready_image(client, repo, secret=secret).name for repo in _READY]
+    try:
+        yield
+    finally:
+        for name in made:
+            client.images.remove(name, force=True)
+
+
 def _form(page: Page, hub: HubProcess, url: str, shot: Path) -> None:
     page.goto(f"{hub.url}hub/spawn")
-    page.fill("#spawn_form [name=repo]", url)
+    page.fill("#spawn_form [name=repo]", _SHOWN)
     page.screenshot(path=shot, full_page=True)
     browsing.fill_in(page, hub, {"repo": url, "ref": "main", "path": "week 1/maps.ipynb"})
 
@@ -66,11 +85,14 @@ def take(folder: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     chromium = chromium or shutil.which("google-chrome")
     client = engine.client()
+    # of a secret of its own, so that the page lists none of other hubs' images
+    secret = secrets.token_hex(16)
     with (
         contextlib.closing(client),
+        _ready_images(client, secret),
         tempfile.TemporaryDirectory(prefix="testbed-git-") as root,
         GitServer(Path(root), engine.bridge_gateway()) as git,
-        HubProcess(_config()) as hub,
+        HubProcess(_config(secret)) as hub,
         sync_playwright() as playwright,
     ):
         good = {

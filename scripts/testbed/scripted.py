@@ -133,11 +133,9 @@ class ScriptBench:
     client: docker.DockerClient
 
     @classmethod
-    def on(
-        cls, engine: Engine, client: docker.DockerClient, limit: int = 4, per_user: int = 0
-    ) -> ScriptBench:
+    def on(cls, engine: Engine, client: docker.DockerClient, limit: int = 4) -> ScriptBench:
         images, builder = UnbuiltImages(engine), ContainerBuilder(engine)
-        pool = BuildPool(builder, images, limit=limit, per_user=per_user)
+        pool = BuildPool(builder, images, limit=limit)
         return cls(engine, images, builder, pool, client)
 
     async def build(self, plan: BuildPlan, user: str = "somebody") -> list[Event]:

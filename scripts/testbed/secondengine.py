@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -21,7 +22,12 @@ import docker
 import docker.errors
 import requests
 
-__all__ = ["SecondEngine", "second_engine_possible"]
+__all__ = [
+    "RootlessEngine",
+    "SecondEngine",
+    "rootless_engine_possible",
+    "second_engine_possible",
+]
 
 _PROGRAMS = ("sh", "sleep", "echo", "seq")
 
@@ -56,6 +62,15 @@ class SecondEngine:
         (self.folder / "docker.pid").unlink(missing_ok=True)
         # not the machine's own, which may say what contradicts the options here
         (self.folder / "daemon.json").write_text("{}")
+        self._process = self._start_engine()
+        deadline = time.monotonic() + seconds
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                tail = (self.folder / "log").read_text(errors="replace")[-800:]
+                raise TimeoutError(f"The second engine does not start: {tail}")
+            time.sleep(0.1)
+
+    def _start_engine(self) -> subprocess.Popen[bytes]:
         # a process of its own, as on any machine with systemd: it outlives the engine
         if self._containerd is None:
             self._containerd = self._run(
@@ -64,13 +79,11 @@ class SecondEngine:
                 f"--state={self.folder}/state",
                 f"--address={self.folder}/containerd.sock",
             )
-        self._process = self._run(
-            # a network of its own: with no bridge wanted, dockerd removes the machine's docker0,
-            # which is the other engine's
-            "unshare",
-            "--net",
+        return self._run(*self._dockerd(), f"--containerd={self.folder}/containerd.sock")
+
+    def _dockerd(self) -> list[str]:
+        return [
             "dockerd",
-            f"--containerd={self.folder}/containerd.sock",
             f"--data-root={self.folder}/data",
             f"--exec-root={self.folder}/run",
             f"--pidfile={self.folder}/docker.pid",
@@ -80,13 +93,7 @@ class SecondEngine:
             "--ip6tables=false",
             f"--config-file={self.folder}/daemon.json",
             *self._options,
-        )
-        deadline = time.monotonic() + seconds
-        while not self._answers():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                tail = (self.folder / "log").read_text(errors="replace")[-800:]
-                raise TimeoutError(f"The second engine does not start: {tail}")
-            time.sleep(0.1)
+        ]
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
@@ -113,7 +120,11 @@ class SecondEngine:
         return docker.DockerClient(base_url=f"unix://{self.socket}", version="1.41")
 
     def import_image(
-        self, name: str, files: Mapping[str, bytes], labels: Mapping[str, str]
+        self,
+        name: str,
+        files: Mapping[str, bytes],
+        labels: Mapping[str, str],
+        programs: Sequence[str] = (),
     ) -> None:
         """Make an image of a shell, a few programs and what they need, a few megabytes.
 
@@ -121,16 +132,24 @@ class SecondEngine:
             name: of the image.
             files: further executable files in it: path without the first slash → content.
             labels: of the image.
+            programs: further programs of this machine.
         """
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", dereference=True) as tar:
             libraries: set[str] = set()
-            for program in _PROGRAMS:
+            # an engine without root makes those that aren't told closed to all
+            _add_folder(tar, "bin")
+            for program in (*_PROGRAMS, *programs):
                 path = Path(str(shutil.which(program)))
                 tar.add(path, f"bin/{program}")
                 libraries |= _libraries(path)
+            parents = {str(one).strip("/") for path in libraries for one in Path(path).parents}
+            for folder in sorted(parents - {""}):
+                _add_folder(tar, folder)
             for library in sorted(libraries):
                 tar.add(library, library.lstrip("/"))
+            for folder in ("usr", "usr/local", "usr/local/bin", "tmp", "root"):
+                _add_folder(tar, folder)
             for target, content in files.items():
                 entry = tarfile.TarInfo(target)
                 entry.size, entry.mode = len(content), 0o755
@@ -175,6 +194,60 @@ class SecondEngine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def rootless_engine_possible() -> str:
+    """Return ``""`` where this machine can run an engine without root, else why it can't."""
+    if not second_engine_possible():
+        return "needs root (to become another) and dockerd"
+    missing = [one for one in ("rootlesskit", "newuidmap", "setpriv") if not shutil.which(one)]
+    if missing:
+        return f"needs {', '.join(missing)} (Debian's rootlesskit, uidmap, util-linux)"
+    if not all(map(Path.is_file, _SUBORDINATE)):
+        return f"needs {' and '.join(map(str, _SUBORDINATE))}"
+    tried = subprocess.run(
+        [*_AS_NOBODY, "unshare", "--user", "--map-root-user", "true"],
+        capture_output=True,
+        check=False,
+    )
+    return "" if tried.returncode == 0 else "needs user namespaces for those without privileges"
+
+
+_SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
+_NOBODY = 65534
+_AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
+
+
+class RootlessEngine(SecondEngine):
+    """The same, run by ``nobody`` in a user namespace; root is somebody without rights there."""
+
+    def _start_engine(self) -> subprocess.Popen[bytes]:
+        ids = self.folder / "ids"
+        ids.write_text(f"{pwd.getpwuid(_NOBODY).pw_name}:200000:65536\n")
+        for file in (self.folder, self.folder / "daemon.json"):
+            os.chown(file, _NOBODY, _NOBODY)
+        # the machine's own lists of ids stay as they are: theirs is seen here alone
+        script = " && ".join(
+            [
+                *(f"mount --bind {ids} {file}" for file in _SUBORDINATE),
+                f"export HOME={self.folder} XDG_RUNTIME_DIR={self.folder}",
+                'exec "$@"',
+            ]
+        )
+        inside = 'rm -f /run/docker /run/containerd /run/xtables.lock; exec "$@"'
+        kit = ("rootlesskit", "--net=host", "--copy-up=/etc", "--copy-up=/run")
+        return self._run(
+            *("unshare", "--mount", "sh", "-c", script, "sh"),
+            *(*_AS_NOBODY, *kit, "sh", "-c", inside, "sh"),
+            *(*self._dockerd(), "--rootless"),
+        )
+
+
+def _add_folder(tar: tarfile.TarFile, name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+    tar.addfile(entry)
+
+
 def _libraries(program: Path) -> set[str]:
-    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    # it fails where there are none
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     return {word for word in told.split() if word.startswith("/")}

@@ -9,7 +9,7 @@ import docker
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 from testbed import names
-from testbed.browsing import FLAGS, log_in
+from testbed.browsing import FLAGS, log_in, watch_policy
 from testbed.gitserver import GitServer
 from testbed.hub import HubProcess
 from testbed.watch import remove_builds
@@ -38,11 +38,12 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(params=[True])
 def page(request: pytest.FixtureRequest, browser: Browser, hub: HubProcess) -> Iterator[Page]:
-    """A window of a new person, logged in; a dialog that opens fails the test.
+    """A window of a new person, logged in; a dialog or a breach of the policy fails the test.
 
     Parametrized indirectly: whether the browser runs scripts.
     """
     context = browser.new_context(java_script_enabled=request.param)
+    breaches = watch_policy(context)
     window = context.new_page()
     dialogs: list[str] = []
 
@@ -55,6 +56,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, hub: HubProcess) -> I
     yield window
     context.close()
     assert dialogs == []
+    assert breaches == []
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 from repo2dockerspawner import Repo2DockerSpawner, configure
 from repo2dockerspawner.builds.events import Event
+from repo2dockerspawner.builds.follower import Follower
+from repo2dockerspawner.builds.lines import LineAssembler
 from repo2dockerspawner.errors import BuildError
 from repo2dockerspawner.launching import LaunchTarget
 
@@ -22,6 +24,41 @@ c = get_config()  # type: ignore[name-defined]  # noqa: F821
 def _read(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _print_raw(launch: Any, text: str) -> None:
+    """As a worker thread hands over what it has read."""
+
+    def receive(events: Any) -> None:
+        for event in events:
+            launch.forward(event)
+
+    follower = Follower(asyncio.get_running_loop(), receive)
+    for line in LineAssembler().feed_text(text):
+        follower.emit(Event(line, 0.1, "building", is_log=True, spans=line.spans))
+    follower.flush()
+
+
+def _lines(first: int, last: int) -> str:
+    words = "of a build that prints very much indeed, and more"
+    return "\n".join(f"line {number} {words}" for number in range(first, last))
+
+
+async def _flood(launch: Any, count: int, kept: int) -> None:
+    """200 lines an event as a follower hands them over, faster than any build.
+
+    The engine keeps the first ``kept`` of them, and hands them out in other portions.
+    """
+
+    async def rest(first: int, last: int, before: str) -> Any:
+        for at in range(first, min(last, kept), 333):
+            yield Event(_lines(at, min(at + 333, last, kept)), 0.5, "building", is_log=True)
+
+    launch.rest = rest
+    for first in range(0, count, 200):
+        last = min(first + 200, count)
+        launch.forward(Event(_lines(first, last), 0.5, "building", is_log=True, printed=last))
+        await asyncio.sleep(0.005)
 
 
 class Scripted(Repo2DockerSpawner):
@@ -44,6 +81,8 @@ class Scripted(Repo2DockerSpawner):
     async def _obey(self, launch: Any, do: str, order: dict[str, Any]) -> None:
         if do == "say":
             launch.say(order["text"], order["phase"])
+        elif do == "raw":
+            _print_raw(launch, order["text"])
         elif do == "resolved":
             launch.resolved("Found it.", LaunchTarget(**order))
         elif do == "about":
@@ -57,17 +96,11 @@ class Scripted(Repo2DockerSpawner):
                     is_log=order.get("is_log", True),
                     step=order.get("step"),
                     place=order.get("place"),
+                    printed=order.get("printed", 0),
                 )
             )
         elif do == "flood":
-            # 200 lines an event as a follower hands them over, faster than any build
-            for first in range(0, order["lines"], 200):
-                text = "\n".join(
-                    f"line {number} of a build that prints very much indeed, and more"
-                    for number in range(first, min(first + 200, order["lines"]))
-                )
-                launch.forward(Event(text, 0.5, "building", is_log=True))
-                await asyncio.sleep(0.005)
+            await _flood(launch, order["lines"], order.get("kept", 0))
         elif do == "fail":
             raise BuildError(order["text"], lines=order.get("lines", ()))
         elif do == "crash":

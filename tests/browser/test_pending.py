@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from testbed import names
+from testbed.browsing import watch_policy
 from testbed.hub import HubProcess
 
 from .relay import Relay
@@ -46,6 +48,13 @@ Hubs = Callable[..., HubProcess]
 
 
 _FROM_END = "one => one.scrollHeight - one.scrollTop - one.clientHeight"
+
+
+# every colour on every background
+COLOURED = [
+    " ".join(f"\x1b[{front};{behind}mon {behind}\x1b[0m" for behind in (49, *range(40, 48)))
+    for front in (*range(30, 38), 90)
+]
 
 
 def printed(*lines: str, **more: Any) -> dict[str, Any]:
@@ -97,6 +106,7 @@ class Person:
         self.context = context
         self.asked: list[str] = []
         self.errors: list[str] = []
+        self.breaches = watch_policy(context)
         self.page = self.tab()
         self.page.goto(f"{url}hub/login")
         self.page.fill("#username_input", self.name)
@@ -156,6 +166,7 @@ def come(browser: Browser) -> Iterator[Callable[..., Person]]:
             person.hub.api("DELETE", f"users/{person.name}/{path}")
     for person in people:
         assert not person.errors
+        assert not person.breaches
         origin = urlsplit(person.url).netloc
         asked = [url for url in person.asked if urlsplit(url).scheme in {"http", "https"}]
         assert {urlsplit(url).netloc for url in asked} == {origin}, "nothing outside the hub"
@@ -168,7 +179,7 @@ def lines_of(page: Page) -> list[str]:
 
 
 def violations(page: Page) -> list[str]:
-    page.add_script_tag(path=str(AXE))
+    page.evaluate(AXE.read_text(encoding="utf-8"))  # a tag would need the page's nonce
     # what the hub's own frame has is the hub's
     found = page.evaluate("() => axe.run({exclude: [['nav']]})")["violations"]
     return [
@@ -257,6 +268,36 @@ def test_what_a_build_prints_is_text(hub: HubProcess, come: Callable[..., Person
     assert page.evaluate("window.broken") is None
 
 
+def test_the_colours_of_a_build_are_kept_as_text_of_a_few_styles(
+    any_hub: HubProcess, come: Callable[..., Person], tmp_path: Path
+) -> None:
+    ann = come(any_hub)
+    page = ann.start()
+    text = (
+        f"plain 😀\n😀 \x1b[1;31m{EVIL}\x1b[0m and \x1b[4;44mblue\x1b[0m\n\x1b[38;5;2mgreen\nplain"
+    )
+    ann.do({"do": "raw", "text": text + "\n"})
+    for _ in range(2):
+        expect(page.locator("#repo2docker-log")).to_contain_text("green")
+        assert lines_of(page)[-4:] == ["plain 😀", f"😀 {EVIL} and blue", "green", "plain"]
+        pieces = page.locator("#repo2docker-log span")
+        assert pieces.all_text_contents() == [EVIL, "blue", "green"]
+        assert [one.get_attribute("class") for one in pieces.all()] == [
+            "repo2docker-colour-2 repo2docker-bold",
+            "repo2docker-behind-5 repo2docker-underline",
+            "repo2docker-colour-3",
+        ]
+        colour = pieces.first.evaluate("one => getComputedStyle(one).color")
+        assert colour == "rgb(166, 30, 43)"
+        page.reload()
+    with page.expect_download() as download:
+        page.click("#repo2docker-download")
+    download.value.save_as(tmp_path / "log")
+    got = (tmp_path / "log").read_text(encoding="utf-8")
+    assert got.endswith(f"😀 {EVIL} and blue\ngreen\nplain\n")
+    assert page.evaluate("window.broken") is None
+
+
 def test_the_log_follows_its_end_until_one_scrolls_up(
     hub: HubProcess, come: Callable[..., Person]
 ) -> None:
@@ -311,15 +352,22 @@ _WATCH_FRAMES = """() => {
         requestAnimationFrame(frame);
     })();
 }"""
-# the page's own part alone: as fast as it takes them
-_FEED = """async () => {
+_LAST_LINE = """(text) => {
+    const chunk = document.querySelector("#repo2docker-log > div").lastChild;
+    return chunk.textContent.slice(-200).includes(text);
+}"""
+# the page's own part alone: as fast as it takes them, so many of each 200 lines in colours
+_FEED = """async (coloured) => {
     const at = (id) => document.getElementById("repo2docker-" + id);
     at("log").replaceChildren();
     const log = repo2dockerLog(at("log"), at("follow"), at("count"));
     const line = "#12 34.5 a line of a build that prints very much indeed, and more, number ";
     const began = performance.now();
     for (let first = 0; first < 100000; first += 200)
-        log.add(Array.from({length: 200}, (_, at) => line + (first + at)).join("\\n"));
+        log.add(
+            Array.from({length: 200}, (_, at) => line + (first + at)).join("\\n"),
+            Array.from({length: coloured}, (_, at) => [at * line.length, 8, at % 10]),
+        );
     while (!at("log").textContent.slice(-100).includes("number 99999"))
         await new Promise(requestAnimationFrame);
     return performance.now() - began;
@@ -334,7 +382,7 @@ def test_a_hundred_thousand_lines_do_not_make_the_page_slow(
     ann.do(printed("the first line"))
     expect(page.locator("#repo2docker-log")).to_contain_text("the first line")
     page.evaluate(_WATCH_FRAMES)
-    ann.do({"do": "flood", "lines": 100_000})
+    ann.do({"do": "flood", "lines": 100_000, "kept": 100_000})
     expect(page.locator("#repo2docker-count")).to_have_text(
         re.compile(r"100,0\d\d lines"), timeout=60_000
     )
@@ -343,18 +391,84 @@ def test_a_hundred_thousand_lines_do_not_make_the_page_slow(
     assert page.locator("#repo2docker-log").evaluate(_FROM_END) < 8
     coming = page.evaluate("window.longest")
 
-    page.evaluate("window.longest = 0")
-    took = page.evaluate(_FEED)
-    at_once = page.evaluate("window.longest")
-    record_property("milliseconds_per_1000_lines", took / 100)
-    record_property("longest_frame_milliseconds", max(coming, at_once))
-    sys.stdout.write(
-        f"{took / 100:.1f} ms per 1,000 lines; longest frame {coming:.0f} ms as they come, "
-        f"{at_once:.0f} ms all at once\n"
+    # all of it anew, from the engine
+    late = ann.tab()
+    late.add_init_script(f"({_WATCH_FRAMES})()")
+    began = time.monotonic()
+    late.goto(page.url)
+    expect(late.locator("#repo2docker-count")).to_have_text(
+        re.compile(r"100,0\d\d lines"), timeout=60_000
     )
-    # far above what is measured; a page that lays all of it out anew takes seconds a frame
-    assert max(coming, at_once) < 500
-    assert took < 20_000
+    # asking for all of the text would take longer than any frame
+    late.wait_for_function(_LAST_LINE, arg="line 99999 ")
+    sys.stdout.write(
+        f"{time.monotonic() - began:.1f} s until a page that is opened late has all; "
+        f"longest frame {late.evaluate('window.longest'):.0f} ms\n"
+    )
+    assert late.evaluate("window.longest") < 500
+    late.close()
+
+    # behind another tab it has no frames
+    page.bring_to_front()
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
+    for coloured in (0, 200):
+        page.evaluate("window.longest = 0")
+        took = page.evaluate(_FEED, coloured)
+        at_once = page.evaluate("window.longest")
+        record_property(f"milliseconds_per_1000_lines_{coloured}_coloured", took / 100)
+        record_property("longest_frame_milliseconds", max(coming, at_once))
+        sys.stdout.write(
+            f"{took / 100:.1f} ms per 1,000 lines; longest frame {coming:.0f} ms as they come, "
+            f"{at_once:.0f} ms all at once; {coloured} of 200 lines coloured\n"
+        )
+        # far above what is measured; a page that lays all of it out anew takes seconds a frame
+        assert max(coming, at_once) < 500
+        assert took < 20_000
+    # the newest ones alone have elements of their own
+    assert 15_000 < page.locator("#repo2docker-log span").count() <= 20_000
+
+
+@pytest.mark.parametrize("kept", [20_000, 10_000], ids=["whole", "as far as it is kept"])
+def test_a_page_that_is_opened_late_has_the_whole_log(
+    hub: HubProcess, come: Callable[..., Person], tmp_path: Path, kept: int
+) -> None:
+    def check(lines: list[str]) -> None:
+        gaps = [at for at, line in enumerate(lines) if "left out" in line]
+        assert len(gaps) == (kept < 20_000)
+        numbers = [int(line.split()[1]) for line in lines if line.startswith("line ")]
+        assert numbers[:kept] == list(range(kept))
+        # the end is in memory
+        assert numbers[-4_000:] == list(range(16_000, 20_000))
+        for at in gaps:
+            missing = int(lines[at].split()[1].replace(",", ""))
+            assert len(numbers) + missing == 20_000
+
+    with Relay(hub.url) as relay:
+        ann = come(hub, url=relay.url)
+        page = ann.start()
+        ann.do(TARGET, {"do": "flood", "lines": 20_000, "kept": kept})
+        # this one sees the beginning, then nothing until all has been said
+        expect(page.locator("#repo2docker-log")).to_contain_text("line 399 ")
+        relay.cut(refusing=True)
+        ann.do(printed("the last one", printed=20_001))
+        page.wait_for_timeout(2000)
+        relay.mend()
+        late = ann.tab()
+        late.goto(page.url)
+        for each in (page, late):
+            expect(each.locator("#repo2docker-log")).to_contain_text("last one", timeout=20_000)
+            check(lines_of(each))
+        assert lines_of(page) == lines_of(late)
+        ann.do(FAILURE)
+        expect(late.locator("#repo2docker-failure")).to_be_visible()
+        late.reload()
+        late.click("summary:has-text('log of this start')")
+        lines = lines_of(late)
+        check(lines)
+        with late.expect_download() as download:
+            late.click("#repo2docker-download")
+        download.value.save_as(tmp_path / "log")
+        assert (tmp_path / "log").read_text(encoding="utf-8").splitlines() == lines
 
 
 # --- tabs, reloads, lost connections
@@ -529,8 +643,10 @@ def test_a_failure_that_is_not_ours_is_told_as_well(
 def test_axe_finds_nothing(hub: HubProcess, come: Callable[..., Person], scheme: str) -> None:
     ann = come(hub, color_scheme=scheme)
     ann.do(LOOKING, TARGET, printed(*(f"line {number}" for number in range(100)), step=[4, 9]))
+    ann.do({"do": "raw", "text": "\n".join([*COLOURED, ""])})
     page = ann.start()
     expect(page.locator("#repo2docker-log")).to_contain_text("line 99")
+    expect(page.locator("#repo2docker-log span")).to_have_count(81)
     assert page.locator("html").get_attribute("data-bs-theme") == scheme
     assert not violations(page), "while it builds"
     ann.do(FAILURE)
@@ -548,6 +664,32 @@ def test_axe_finds_nothing(hub: HubProcess, come: Callable[..., Person], scheme:
     page.wait_for_timeout(1500)
     page.reload()
     assert not violations(page), "cancelled, after a reload"
+
+
+def test_all_of_it_is_reached_by_keyboard(hub: HubProcess, come: Callable[..., Person]) -> None:
+    def reached(page: Page, *expected: str) -> None:
+        found = []
+        for _ in range(40):  # more than once around, from wherever it stands
+            page.keyboard.press("Tab")
+            found.append(page.evaluate("document.activeElement.id"))
+        at = found.index(f"repo2docker-{expected[0]}")
+        for name in expected[1:]:
+            at = found.index(f"repo2docker-{name}", at)
+
+    ann = come(hub)
+    ann.do(LOOKING, TARGET, printed("line 1"))
+    page = ann.start()
+    expect(page.locator("#repo2docker-log")).to_contain_text("line 1")
+    reached(page, "download", "log", "cancel")
+    ann.do(FAILURE)
+    expect(page.locator("#repo2docker-failure")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.locator("#repo2docker-change")).to_be_focused()
+    reached(page, "failure-lines", "change", "again", "download", "log")
+    page.reload()
+    page.locator("summary:has-text('log of this start')").press("Enter")
+    reached(page, "change", "again", "log", "download")
 
 
 def test_without_javascript_it_says_where_it_is_and_comes_anew_by_itself(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -110,3 +112,31 @@ def test_it_is_the_stream_in_everything_else() -> None:
     output = bounded_output.BoundedOutput(stream)
     assert output.closed is False
     output.flush()
+
+
+def test_who_is_told_to_end_says_the_last_lines_first() -> None:
+    """As `docker stop` and an engine that ends tell it; the first process dies of nothing else."""
+    program = (
+        "import bounded_output as b, sys, time\n"
+        "b.HEAD, b._BURST = 100, 0\n"
+        "b.BoundedOutput.__init__.__kwdefaults__.update(head=100, rate=0)\n"
+        "out = b.bounded(sys.stdout)\n"
+        "for n in range(100): out.write(f'line {n}\\n')\n"
+        "print('ready', file=sys.stderr, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    folder = Path(repo2dockerspawner.builds.__file__).parent / "inside"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        process.terminate()
+        said, _ = process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert said.splitlines()[0] == "line 0"
+    assert said.splitlines()[-1] == "line 99"

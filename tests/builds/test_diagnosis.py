@@ -50,6 +50,14 @@ def written(name: str, row: Row) -> dict[str, Row]:
 
 NO_COMMIT = "is not in this repository"
 TABLE: dict[str, Row] = {
+    **both(
+        "address",
+        ("address_not_allowed", "leads to “192.0.2.1”, which is", "on the internet"),
+    ),
+    **both(
+        "address-submodule",
+        ("address_not_allowed", "leads to “127.0.0.1”, which is", "on the internet"),
+    ),
     **both("apt-name", ("apt_not_found", "“no-such-program-here”", "package no-such-program-here")),
     **both("apt-version", ("apt_not_found", "“tree”", "'tree' was not found")),
     **both("base-missing", ("network", "“example.invalid”", "no such host")),
@@ -95,6 +103,7 @@ TABLE: dict[str, Row] = {
     **both("submodule-commit", ("submodule_failed", "“lib”", "of that commit failed.")),
     **both("submodule-gone", ("submodule_failed", "not-there.git”", "second time, aborting")),
     **both("syntax", ("dockerfile_invalid", "“line 3: unknown instruction: RUNN”", "")),
+    **both("too-large", ("repo_too_large", "larger than the 1.0 MiB that this", "1.0 MiB")),
     **both("usage", ("build_image_unusable", "--no-such-option", "--no-such-option")),
     "2026.4.0-no-buildx": ("buildx_missing", "buildx", "not a docker command."),
     **written("conda-conflict", ("conda_conflict", "fit together", "")),
@@ -108,6 +117,8 @@ TABLE: dict[str, Row] = {
     **written("tag-gone", ("base_image_not_found", "“python:3.99”", "")),
     "written-2024.7.0-address": ("repo_unreadable", "not one that git may be given", "be given"),
     "written-2024.7.0-disk-full": ("disk_full", "no room", "no space left on device"),
+    # as repo2docker_config.py writes it where nothing comes by standard input
+    "written-2024.7.0-credentials-lost": ("credentials_lost", "did not reach", "not arrive"),
     "written-2024.7.0-image-unusable": ("build_image_unusable", "can't be used", "utils'"),
     "written-2024.7.0-lfs-quota": ("lfs_failed", "“data/large.bin”", "smudge filter lfs failed"),
     "written-2024.7.0-memory-context": ("build_out_of_memory", "out of memory", "MemoryError"),
@@ -127,6 +138,7 @@ ALSO: dict[str, set[str]] = {
     "rate-limit": {"registry_refused"},
     "pull-denied": {"registry_refused"},
     "submodule-gone": {"repo_not_found"},
+    "address-submodule": {"submodule_failed"},
 }
 GENERAL = {"build_failed", "repository_invalid"}
 

@@ -225,8 +225,8 @@ async def test_a_number_is_the_same_for_whoever_reads_and_whenever() -> None:
         (4, 6),
         (5, 7),
     ]
-    assert [one for one in late if not one.gap] == [one for one in seen if one in late]
-    (gap,) = [one for one in late if one.gap]
+    assert [one for one in late if not one.event.missing] == [one for one in seen if one in late]
+    (gap,) = [one for one in late if one.event.missing]
     after = late[late.index(gap) + 1]
     # who has seen all up to the gap's end knows that nothing is missing
     assert (gap.index, gap.line) == (after.index - 1, after.line - after.event.lines)

@@ -251,3 +251,18 @@ async def test_a_portion_has_the_progress_and_phase_of_its_last_line(
     follower.emit(log_event("b", 0.2))
     follower.flush()
     assert received.events == [log_event("a\nb", 0.2)]
+
+
+async def test_the_colours_of_joined_lines_are_where_they_were(received: Received) -> None:
+    follower = Follower(asyncio.get_running_loop(), received)
+    follower.emit(Event("one", 0, "building", is_log=True, spans=((1, 2, 3),)))
+    follower.emit(log_event("plain"))
+    follower.emit(Event("two", 0, "building", is_log=True, spans=((0, 1, 4), (2, 1, 5))))
+    follower.flush()
+    (event,) = received.events
+    assert event.text == "one\nplain\ntwo"
+    assert [(event.text[at : at + long], style) for at, long, style in event.spans] == [
+        ("ne", 3),
+        ("t", 4),
+        ("o", 5),
+    ]

@@ -10,6 +10,9 @@ import functools
 import http.server
 import json
 import logging
+import random
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +25,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from testbed.canary import Canary
 from testbed.gitserver import GitServer
+
+from repo2dockerspawner.builds.inside.gitaccess import GitAccess
 
 INSIDE = Path(__file__).parents[2] / "repo2dockerspawner" / "builds" / "inside"
 CONFIG = INSIDE / "repo2docker_config.py"
@@ -47,17 +53,8 @@ class Git:
 
 
 class State(Enum):
+    FETCHING = "fetching"
     FAILED = "failed"
-
-
-def execute_cmd(command: list[str], capture: bool = False, **options: Any) -> Iterator[str]:
-    """Runs a command; yields its lines where ``capture``."""
-    done = subprocess.run(
-        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
-    )
-    if capture:
-        yield from done.stdout.splitlines(keepends=True)
-    done.check_returncode()
 
 
 @pytest.fixture
@@ -71,7 +68,7 @@ def repo2docker(monkeypatch: pytest.MonkeyPatch) -> None:
             **{name: type(name, (), {}) for name in names},
         },
         "repo2docker.contentproviders.base": {"ContentProviderException": ContentProviderError},
-        "repo2docker.utils": {"R2dState": State, "execute_cmd": execute_cmd},
+        "repo2docker.utils": {"R2dState": State},
     }
     for name, attributes in modules.items():
         module = ModuleType(name)
@@ -81,6 +78,8 @@ def repo2docker(monkeypatch: pytest.MonkeyPatch) -> None:
     sys.modules["repo2docker"].contentproviders = contentproviders  # type: ignore[attr-defined]
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    # what the configuration puts there for itself
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 Load = Callable[..., list[Any]]
@@ -93,12 +92,15 @@ def load(repo2docker: None, tmp_path: Path) -> Load:
     def load(settings: dict[str, Any] | None = None, **more: Any) -> list[Any]:
         path = tmp_path / CONFIG.name
         source = CONFIG.read_bytes()
+        shutil.copytree(INSIDE, tmp_path / "inside", dirs_exist_ok=True)
         text = json.dumps(settings if settings is not None else {"provider": "git", **more})
         path.with_name("settings.json").write_text(text, encoding="utf-8")
         config = SimpleNamespace(Repo2Docker=SimpleNamespace(content_providers=None))
         scope = {"__file__": str(path), "get_config": lambda: config, "c": config}
         exec(compile(source, str(path), "exec"), scope)
-        return list(config.Repo2Docker.content_providers)
+        providers = list(config.Repo2Docker.content_providers)
+        sys.modules["repo2docker"].given = providers[0]  # type: ignore[attr-defined]
+        return providers
 
     return load
 
@@ -498,3 +500,206 @@ def test_a_submodule_of_the_containers_own_files_is_refused(
     commit = with_submodule(server, "outer-file", url, history.commits[1])
     with pytest.raises(subprocess.CalledProcessError):
         fetch(server.url("outer-file"), commit, protocols=["http", "file"])
+
+
+# -- where it may fetch from, and how much ---------------------------------------------------------
+
+
+@pytest.fixture
+def canary() -> Iterator[Canary]:
+    with Canary("127.0.0.1") as running:
+        yield running
+
+
+@pytest.fixture
+def guarded(fetch: Fetch) -> Iterator[Fetch]:
+    """Fetches with the guard, which allows the git server by a name alone."""
+    classes: list[Any] = []
+
+    def fetch_guarded(url: str, ref: str, **more: Any) -> Fetched:
+        try:
+            return fetch(url, ref, guarded=True, **more)
+        finally:
+            classes.append(sys.modules["repo2docker"].given)
+
+    yield fetch_guarded
+    for one in classes:
+        one.way.close()
+
+
+def test_what_is_allowed_is_fetched_with_its_submodules(
+    guarded: Fetch, server: GitServer, history: History
+) -> None:
+    commit = with_submodule(server, "outer-guarded", history.url, history.commits[1])
+    fetched = guarded(server.url("outer-guarded"), commit, allowed_networks=["127.0.0.1"])
+    assert fetched.git("rev-parse", "HEAD", where="inner") == history.commits[1]
+    assert "http.proxy" not in (fetched.where / ".git" / "config").read_text()
+    assert "http.proxy" not in (fetched.where / ".git/modules/inner/config").read_text()
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_what_is_refused_is_said_in_a_line_of_its_own(
+    guarded: Fetch, server: GitServer, history: History, caplog: Any, depth: int
+) -> None:
+    before = len(server.requests)
+    with pytest.raises(ContentProviderError, match=r"leads to 127\.0\.0\.1, which is not on"):
+        guarded(history.url, history.commits[1], depth=depth)
+    assert len(server.requests) == before
+    assert [record.getMessage() for record in caplog.records] == [
+        "repo2dockerspawner: it leads to 127.0.0.1, which is not on the internet\n"
+    ]
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_submodule_leads_to_no_canary(
+    guarded: Fetch, server: GitServer, history: History, canary: Canary, depth: int
+) -> None:
+    url = f"http://127.0.0.2:{canary.port}/x.git"
+    commit = with_submodule(server, f"outer-canary-{depth}", url, history.commits[1])
+    with pytest.raises(ContentProviderError, match=r"leads to 127\.0\.0\.2, which is not on"):
+        guarded(
+            server.url(f"outer-canary-{depth}"), commit, depth=depth, allowed_networks=["127.0.0.1"]
+        )
+    assert canary.hits == []
+
+
+@pytest.mark.parametrize("content", ["large", "many", "submodule", "history", "checkout"])
+def test_a_repository_that_is_too_large_is_refused(
+    fetch: Fetch, server: GitServer, content: str, tmp_path: Path, caplog: Any
+) -> None:
+    name = f"large-{content}"
+    noise = {"file": random.Random(1).randbytes(300_000)}
+    commit = server.create(name, {"a": "b"})
+    depth = 0 if content == "history" else 1
+    if content == "many":
+        noise = {f"{number}": random.Random(number).randbytes(3_000) for number in range(100)}
+    if content == "checkout":
+        noise = {"file": bytes(300_000)}
+    if content == "submodule":
+        server.create(f"{name}-inner", {"a": "b"})
+        inner = server.commit(f"{name}-inner", noise)
+        commit = with_submodule(server, f"{name}-outer", server.url(f"{name}-inner"), inner)
+        name = f"{name}-outer"
+    else:
+        commit = server.commit(name, noise)
+    if content == "history":
+        commit = server.commit(name, {"file": None})
+    with pytest.raises(ContentProviderError, match=r"the repository is larger than 0\.2 MiB"):
+        fetch(server.url(name), commit, depth, size_limit=200_000)
+    [record] = caplog.records
+    assert record.getMessage() == "repo2dockerspawner: the repository is larger than 0.2 MiB\n"
+    assert fetch_again(fetch, tmp_path, server.url(name), commit, depth, size_limit=2_000_000)
+
+
+def fetch_again(fetch: Fetch, folder: Path, *arguments: Any, **more: Any) -> Fetched:
+    shutil.rmtree(folder / "checkout")
+    return fetch(*arguments, **more)
+
+
+class Source:
+    """One of repo2docker's own content providers, which writes by itself."""
+
+    files = 3
+
+    def __init__(self) -> None:
+        self.log = logging.getLogger("repo2docker")
+
+    def detect(self, source: str, ref: Any = None, extra_args: Any = None) -> Any:
+        return {"source": source}
+
+    def fetch(self, spec: Any, output_dir: str, yield_output: bool = False) -> Iterator[str]:
+        for number in range(self.files):
+            Path(output_dir, str(number)).write_bytes(bytes(1_000))
+            yield f"file {number}\n"
+
+
+@pytest.fixture
+def sources(repo2docker: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # what a guard does to this process is taken back
+    monkeypatch.setattr(socket, "getaddrinfo", socket.getaddrinfo)
+    for name in ("Zenodo", "Mercurial"):
+        module = sys.modules["repo2docker.contentproviders"]
+        monkeypatch.setattr(module, name, type(name, (Source,), {}))
+    return
+
+
+@pytest.mark.usefixtures("sources")
+@pytest.mark.parametrize(
+    ("limit", "fine"), [(0, True), (3_000, True), (2_999, False), (999, False)]
+)
+def test_other_sources_have_a_largest_size_too(
+    load: Load, tmp_path: Path, limit: int, fine: bool
+) -> None:
+    [provider] = load({"provider": "zenodo", "size_limit": limit})
+    lines = provider().fetch(provider().detect("x"), str(tmp_path / "inside"))
+    for one in (tmp_path / "inside").iterdir():
+        shutil.rmtree(one) if one.is_dir() else one.unlink()
+    if fine:
+        assert len(list(lines)) == 3
+    else:
+        with pytest.raises(ContentProviderError, match="the repository is larger than 0"):
+            list(lines)
+
+
+@pytest.mark.usefixtures("sources")
+def test_other_sources_find_no_private_host(load: Load, caplog: Any) -> None:
+    load({"provider": "zenodo", "guarded": True, "allowed_networks": ["127.0.0.9"]})
+    with pytest.raises(OSError, match="is at"):
+        socket.getaddrinfo("127.0.0.1", 80)
+    assert socket.getaddrinfo("127.0.0.9", 80)
+    assert caplog.records[0].getMessage() == (
+        "repo2dockerspawner: it leads to 127.0.0.1, which is not on the internet\n"
+    )
+
+
+@pytest.mark.usefixtures("sources")
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("https://127.0.0.1/x", "leads to 127.0.0.1, which is not on the internet"),
+        ("https://0x7f.1/x", r"leads to 0x7f.1 \(127.0.0.1\), which is not on the internet"),
+        ("/etc", "address is not one that git may be given"),
+    ],
+)
+def test_mercurial_is_not_given_a_private_host(load: Load, source: str, why: str) -> None:
+    [provider] = load({"provider": "mercurial", "guarded": True})
+    with pytest.raises(ContentProviderError, match=why):
+        provider().detect(source, ref=None)
+    assert provider().detect("https://nowhere.invalid/x", ref=None)
+    [provider] = load({"provider": "mercurial", "guarded": True, "allowed_networks": ["127.0.0.1"]})
+    assert provider().detect("https://127.0.0.1/x", ref=None)
+
+
+# -- credentials ----------------------------------------------------------------------------------
+
+
+def test_credentials_open_the_repository_and_are_gone_when_it_is_there(
+    load: Load, tmp_path: Path
+) -> None:
+    with GitServer(tmp_path / "served") as server:
+        commit = server.create("private", {"file": "1"})
+        server.require_auth("private", "ann", "secret-token")
+        place = f"http://{server.host}:{server.port}"
+        given = {"place": place, "username": "ann", "password": "secret-token"}
+        (provider,) = load(protocols=["http"], clone_depth=1)
+        provider.access = GitAccess([given])
+        config = Path(provider.access.options[1].removeprefix("include.path="))
+        assert config.exists()
+        fetched = Fetched(provider(), server.url("private"), commit, tmp_path / "in", capture=True)
+        assert fetched.content_id == commit[:7]
+        assert provider.access.options == []
+        assert not config.exists()
+        assert "secret-token" not in (tmp_path / "in/.git/config").read_text()
+        # as without any
+        with pytest.raises(ContentProviderError):
+            Fetched(provider(), server.url("private"), commit, tmp_path / "out", capture=True)
+
+
+def test_a_failed_fetch_leaves_no_credentials_either(load: Load, tmp_path: Path) -> None:
+    with GitServer(tmp_path / "served") as server:
+        server.create("other", {"file": "1"})
+        (provider,) = load(protocols=["http"], clone_depth=1)
+        provider.access = GitAccess([{"place": "http://x", "username": "ann", "password": "p"}])
+        with pytest.raises(ContentProviderError):
+            Fetched(provider(), server.url("other"), ABSENT, tmp_path / "in", capture=True)
+        assert provider.access.options == []

@@ -84,7 +84,7 @@ def test_lines_are_clean_and_whole(printed: bytes, lines: list[str]) -> None:
     assert assemble(printed) == lines
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(PIECES, st.integers(min_value=1, max_value=20))
 @example(b"\r\n" * 5, 3)
 def test_every_split_gives_the_same_lines(printed: bytes, limit: int) -> None:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repo2dockerspawner.builds.logs import LogEvent, LogParser, Phase, failure_lines, normal_name
+from repo2dockerspawner.builds.events import Event
+from repo2dockerspawner.builds.logs import (
+    LogEvent,
+    LogParser,
+    Phase,
+    failure_lines,
+    log_event,
+    normal_name,
+)
 
 LOGS = Path(__file__).parent / "logs"
 VERSIONS = ("2024.7.0", "2026.4.0")
@@ -330,6 +338,11 @@ def test_a_record_that_is_too_long_keeps_the_beginning_of_its_message() -> None:
     assert parser.phase is None
 
 
+def test_a_record_that_is_too_long_may_hold_what_json_has_to_escape() -> None:
+    [event] = parse(b'{"message": "first\tpart' + b"x" * 500_000 + b'"}\n')[1]
+    assert event.text.startswith("first")
+
+
 def test_the_base_image_is_told_once_however_long_it_takes() -> None:
     shown = texts(read("written-2024.7.0-conda")[1])
     assert [line for line in shown if "Fetching base image" in line] == ["Fetching base image..."]
@@ -363,6 +376,37 @@ def test_a_traceback_is_told_where_nothing_else_says_what_happened(error: str, s
     _, events = parse(json.dumps(record).encode() + b"\n")
     assert (error in texts(events)) is shown
     assert texts(events)[-1] == "Error during build: x"
+
+
+TRACEBACK = ["Traceback (most recent call last):", '  File "x"', "KeyError: 'a'"]
+
+
+def traced(message: str, phase: str | None) -> bytes:
+    record = {"message": message, "phase": phase, "exc_info": "\n".join(TRACEBACK)}
+    return json.dumps({name: said for name, said in record.items() if said}).encode() + b"\n"
+
+
+def test_a_traceback_is_told_whole_with_what_stood_before_it() -> None:
+    # the message of another phase is ended by the record
+    log = records("half a line", phase="fetching") + traced("boom\n", "building")
+    assert texts(parse(log)[1]) == ["half a line", *TRACEBACK, "boom"]
+
+
+def test_a_traceback_is_not_told_once_the_failure_was() -> None:
+    log = records("it failed\n", phase="failed") + traced("boom\n", "failed")
+    assert texts(parse(log)[1]) == ["it failed", "boom"]
+    log = records("it goes on\n", phase="building") + traced("boom\n", "failed")
+    assert texts(parse(log)[1]) == ["it goes on", *TRACEBACK, "boom"]
+
+
+def test_a_line_that_was_read_is_told_with_all_that_is_known_of_it() -> None:
+    spans = ((0, 1, 2),)
+    line = LogEvent("text", Phase.PUSHING, 0.5, spans)
+    assert log_event(line, (4, 9)) == Event(
+        "text", 0.5, "pushing", is_log=True, step=(4, 9), spans=spans
+    )
+    # before repo2docker has said anything, it is fetching
+    assert log_event(LogEvent("x", None, 0.0)) == Event("x", 0.0, "fetching", is_log=True)
 
 
 # -- properties --------------------------------------------------------------------------------
@@ -439,6 +483,11 @@ def test_no_order_of_builders_lines_takes_progress_back_or_to_its_end(lines: lis
     assert parser.image in {None, "a"}
 
 
+def test_a_name_is_no_longer_than_any_engine_takes() -> None:
+    assert normal_name("a" * 512) == "a" * 512
+    assert normal_name("a" * 513) is None
+
+
 @given(st.text(max_size=60))
 def test_a_name_stays_the_same_once_it_is_normal(name: str) -> None:
     normal = normal_name(name)
@@ -497,6 +546,44 @@ def test_the_lines_that_matter_are_of_the_step_that_failed_alone() -> None:
     assert failure_lines(lines) == ["#6 [b 1/2] RUN y", "#6 0.1 broken", "#6 ERROR: no"]
 
 
+def test_what_stands_around_the_failure_of_a_step_is_none_of_it() -> None:
+    lines = ["error: old", "#6 x", "error: before", "#6 ERROR: no", "ERROR: at once", "#6 later"]
+    assert failure_lines(lines) == ["#6 x", "#6 ERROR: no", "ERROR: at once"]
+    assert failure_lines([*lines[:4], "#6 later"]) == ["#6 x", "#6 ERROR: no"]
+
+
+def test_twenty_lines_are_enough_where_nobody_says_how_many() -> None:
+    lines = [f"line {number}" for number in range(30)]
+    assert failure_lines(lines) == lines[10:]
+
+
 @given(st.lists(HARMLESS, max_size=50), st.integers(min_value=1, max_value=30))
 def test_any_lines_give_at_most_so_many(lines: list[str], limit: int) -> None:
     assert len(failure_lines(lines, limit)) <= limit
+
+
+def test_a_line_keeps_its_colours_through_json_and_aux_and_blanks() -> None:
+    parser = LogParser()
+    message = '{"aux": {"ID": "sha256:1"}}a \x1b[31mred  \x1b[0m\n'
+    record = json.dumps({"message": message, "phase": "building"})
+    (event,) = [*parser.feed(record.encode() + b"\n"), *parser.close()]
+    assert (event.text, event.spans) == ("a red", ((2, 3, 2),))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'Step 3/9 : LABEL repo2dockerspawner.proof="{}"\n',
+        "Error during build: Command '['docker', '--label', 'repo2dockerspawner.proof={}', 'x']'\n",
+        '{{"repo2dockerspawner.proof": "{}"}}\n',
+    ],
+)
+def test_the_proof_of_an_image_is_never_shown(message: str) -> None:
+    proof = "0123456789abcdef" * 4
+    for phase in ("building", "failed"):
+        parser = LogParser()
+        record = json.dumps({"message": message.format(proof), "phase": phase})
+        events = [*parser.feed(record.encode() + b"\n"), *parser.close()]
+        (said,) = [event.text for event in events]
+        assert proof[:8] not in said
+        assert "***" in said

@@ -102,30 +102,58 @@ def test_an_encoded_label_has_nothing_that_a_dockerfile_understands(text: str) -
     assert not set(label) & set(" \"'$\\\n\r\t`")
 
 
+# What repo2docker's configuration imports there.
+MODULES = (
+    "__init__.py",
+    "bounded_output.py",
+    "gitaccess.py",
+    "guard.py",
+    "guarding.py",
+    "handed_over.py",
+    "reach.py",
+    "redaction.py",
+    "running.py",
+    "through.py",
+    "way.py",
+)
+
+
 @settings(max_examples=25)
 @given(hostile, st.lists(hostile, max_size=3).map(tuple), st.integers(0, 10**6))
 def test_the_archive_unpacks_to_the_configuration_and_its_settings(
     provider: str, names: tuple[str, ...], clone_depth: int
 ) -> None:
-    plan = plan_of(provider=provider, providers=names, protocols=names, clone_depth=clone_depth)
+    plan = plan_of(
+        provider=provider,
+        providers=names,
+        protocols=names,
+        clone_depth=clone_depth,
+        guarded=True,
+        allowed_networks=names,
+        size_limit=clone_depth,
+    )
     data = archive(plan)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert [(one.name, one.isdir()) for one in tar] == [
-            ("repo2dockerspawner", True),
-            ("repo2dockerspawner/repo2docker_config.py", False),
-            ("repo2dockerspawner/bounded_output.py", False),
-            ("repo2dockerspawner/settings.json", False),
+            ("inside", True),
+            *((f"inside/{name}", False) for name in MODULES),
+            ("repo2docker_config.py", False),
+            ("settings.json", False),
         ]
         files = {one.name: tar.extractfile(one) for one in tar if one.isfile()}
         contents = {name: file.read() for name, file in files.items() if file}
         # repo2docker runs as root there, and reads; nobody else may write
         assert all(one.uid == 0 and not one.mode & 0o022 for one in tar)
     inside = resources.files("repo2dockerspawner.builds") / "inside" / "repo2docker_config.py"
-    assert contents["repo2dockerspawner/repo2docker_config.py"] == inside.read_bytes()
-    assert json.loads(contents["repo2dockerspawner/settings.json"]) == {
+    assert contents["repo2docker_config.py"] == inside.read_bytes()
+    assert json.loads(contents["settings.json"]) == {
         "provider": provider,
         "providers": list(names),
         "protocols": list(names),
         "clone_depth": clone_depth,
         "bound_output": True,
+        "guarded": True,
+        "allowed_networks": list(names),
+        "size_limit": clone_depth,
+        "credentials": False,
     }

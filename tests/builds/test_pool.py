@@ -18,6 +18,7 @@ from repo2dockerspawner.builds.build import Build
 from repo2dockerspawner.builds.container import Outcome
 from repo2dockerspawner.builds.events import Event
 from repo2dockerspawner.builds.follower import Follower
+from repo2dockerspawner.builds.limits import Limits
 from repo2dockerspawner.builds.plan import BuildPlan
 from repo2dockerspawner.builds.pool import BuildPool, default_limit
 from repo2dockerspawner.builds.state import State
@@ -133,20 +134,23 @@ class StubImages:
 class House:
     """A pool and what a test holds of it."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
         self.builder = ScriptedBuilder()
         self.images = StubImages()
         self.recorded: list[tuple[str, str]] = []
+        self.took: list[tuple[str, float]] = []
         images: Any = self.images
         self.pool = BuildPool(
             self.builder,
             images,
             limit=limit,
             record=lambda plan, event: self.recorded.append((plan.key[0], event.text)),
+            took=lambda plan, seconds: self.took.append((plan.key[0], seconds)),
         )
 
     def join(self, digit: str, user: str = "ann", timeout: float = 60) -> Build:
-        return self.pool.join(plan(digit, timeout), user)
+        return self.pool.join(plan(digit, timeout), user, self.limits)
 
     async def started(self, *digits: str) -> None:
         """Wait until exactly these builds run."""
@@ -194,6 +198,21 @@ async def house(grace: None, no_threads_left: None) -> AsyncIterator[House]:
     assert not made.pool._tasks
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert not [task for task in others if "pool" in str(task.get_coro())]
+
+
+async def test_only_a_build_of_ours_that_ended_well_tells_how_long_it_took(house: House) -> None:
+    for digit, outcome in (("a", Outcome(0, ours=True)), ("b", Outcome(0)), ("c", Outcome(1))):
+        build = house.join(digit)
+        await house.started(digit)
+        await asyncio.sleep(0.05)
+        house.images.there.add(f"r2d-{digit}")
+        house.builder.of(digit).end(outcome)
+        with contextlib.suppress(BuildError):
+            await build.result()
+        house.pool.leave(build)
+    ((digit, seconds),) = house.took
+    assert digit == "a"
+    assert 0.05 <= seconds < 1
 
 
 # -- one build for all who ask -----------------------------------------------------------------
@@ -698,8 +717,7 @@ async def test_the_last_one_served_is_the_last_of_their_equals(one_place: House)
 
 @pytest.fixture
 async def two_each(grace: None, no_threads_left: None) -> AsyncIterator[House]:
-    made = House(limit=1)
-    made.pool._per_user = 2
+    made = House(1, Limits(per_user=2))
     yield made
     await asyncio.wait_for(made.pool.close(), 2)
 
@@ -733,6 +751,46 @@ async def test_a_build_that_has_ended_counts_no_more(two_each: House) -> None:
     await builds[0].result()
     await until(lambda: not two_each.pool._running or "a" not in two_each.builder.active)
     two_each.join("d", user="ann")
+
+
+async def test_a_groups_members_share_its_limit_and_others_have_none(house: House) -> None:
+    house.limits = Limits(per_group={"course": 2})
+    first = house.join("a", user="ann")
+    house.join("b", user="bob")
+    with pytest.raises(PolicyError) as raised:
+        house.join("c", user="cid")
+    assert (raised.value.reason, raised.value.status) == ("builds_per_group", 429)
+    assert "The group course has 2 builds under way" in raised.value.message
+    # what is under way anyway costs nothing, whoever asks
+    assert house.join("a", user="cid") is first
+    house.limits = Limits(per_group={"staff": 1})
+    house.join("c", user="dora")
+    house.limits = Limits()
+    house.join("d", user="eve")
+
+
+async def test_who_is_in_two_groups_needs_a_place_in_each(house: House) -> None:
+    house.limits = Limits(per_group={"course": 5, "lab": 1})
+    house.join("a", user="ann")
+    house.limits = Limits(per_group={"course": 5})
+    house.join("b", user="bob")
+    house.limits = Limits(per_group={"course": 5, "lab": 1})
+    with pytest.raises(PolicyError, match="The group lab has 1 build under way"):
+        house.join("c", user="ann")
+
+
+async def test_a_line_that_is_full_takes_no_more(house: House) -> None:
+    house.limits = Limits(in_line=2)
+    builds = [house.join(digit, user=digit) for digit in "abcd"]
+    assert house.pool.statistics().queued == 2
+    with pytest.raises(PolicyError) as raised:
+        house.join("e", user="eve")
+    assert (raised.value.reason, raised.value.status) == ("builds_queue", 503)
+    assert "2 builds are waiting in line" in raised.value.message
+    # who joins one of those makes the line no longer
+    assert house.join("d", user="eve") is builds[3]
+    house.pool.cancel(builds[2])
+    house.join("e", user="eve")
 
 
 def silent(digit: str, idle: float) -> BuildPlan:

@@ -36,10 +36,13 @@ from testbed.fakeengine import Clock, FakeContainer, FakeEngine, Script
 from repo2dockerspawner.builds import build as build_module
 from repo2dockerspawner.builds import container as container_module
 from repo2dockerspawner.builds import follower as follower_module
+from repo2dockerspawner.builds import patience as patience_module
 from repo2dockerspawner.builds import pool as pool_module
+from repo2dockerspawner.builds import reading as reading_module
 from repo2dockerspawner.builds import sweeping as sweeping_module
 from repo2dockerspawner.builds.build import Build
 from repo2dockerspawner.builds.container import ContainerBuilder
+from repo2dockerspawner.builds.limits import Limits
 from repo2dockerspawner.builds.plan import BuildPlan
 from repo2dockerspawner.builds.pool import BuildPool
 from repo2dockerspawner.builds.state import State
@@ -61,6 +64,12 @@ SETTINGS = settings(
 BUILD_IMAGE = "repo2docker:1"
 LIMIT = 2
 PER_USER = 2
+PER_GROUP = 2
+IN_LINE = 1
+# Ann and Dan are in a group that has a limit, Cid is an administrator without any.
+OTHER = Limits(per_user=PER_USER, in_line=IN_LINE)
+MEMBER = Limits(per_user=PER_USER, per_group={"course": PER_GROUP}, in_line=IN_LINE)
+LIMITS = {"ann": MEMBER, "bob": OTHER, "cid": Limits(), "dan": MEMBER}
 TIMEOUT = 300.0
 SILENCE = 100.0
 RETENTION = 50.0
@@ -92,7 +101,7 @@ PLANS = {digit: plan(digit) for digit in "abc"}
 
 DIGITS = st.sampled_from(sorted(PLANS))
 PROCESSES = st.sampled_from([0, 1])
-USERS = st.sampled_from(["ann", "bob"])
+USERS = st.sampled_from(["ann", "bob", "dan"])
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -174,7 +183,7 @@ class Waiter:
             found = await self.process.images.find(self.plan.key, self.plan.image)
             if found is not None:
                 return found.name
-        build = self.build = self.process.pool.join(self.plan, self.user, PER_USER)
+        build = self.build = self.process.pool.join(self.plan, self.user, LIMITS[self.user])
         try:
             async for event in build.follow():
                 self.progress.append(event.progress)
@@ -252,8 +261,8 @@ class Builds(RuleBasedStateMachine):
         made = Process(self.engine, f"process {index} life {self.number}")
         join = made.pool.join
 
-        def watched(plan: BuildPlan, user: str, per_user: int = 0) -> Build:
-            build = join(plan, user, per_user)
+        def watched(plan: BuildPlan, user: str, limits: Limits) -> Build:
+            build = join(plan, user, limits)
             if build not in self.builds:
                 self.builds.append(build)
                 self.before[build] = self._history(made, plan)
@@ -552,6 +561,7 @@ class Builds(RuleBasedStateMachine):
         self.engine.check()
         assert not self.unhandled
         self._no_process_follows_more_builds_than_it_may()
+        self._nobody_has_more_under_way_than_they_may()
         self._an_end_is_an_end_with_an_image_or_a_reason()
         self._progress_never_goes_back_and_no_line_is_doubled()
         if self.settled:
@@ -566,6 +576,15 @@ class Builds(RuleBasedStateMachine):
             assert len(process.pool._running) <= LIMIT
             keys = [build.plan.key for build in process.pool._running]
             assert len(keys) == len(set(keys)), "one key is followed twice"
+
+    def _nobody_has_more_under_way_than_they_may(self) -> None:
+        for process in self.processes:
+            builds = process.pool._builds.values()
+            counts = Counter(build.user for build in builds)
+            assert all(counts[user] <= PER_USER for user in ("ann", "bob", "dan"))
+            assert counts["ann"] + counts["dan"] <= PER_GROUP
+            in_line = [build.user for build in process.pool._queue]
+            assert len(in_line) - in_line.count("cid") <= IN_LINE
 
     def _nobody_stands_in_line_where_there_is_a_place(self) -> None:
         for process in self.processes:
@@ -720,12 +739,13 @@ def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (pool_module, build_module, container_module, sweeping_module):
         monkeypatch.setattr(module, "time", CLOCK)
     monkeypatch.setattr(follower_module, "_PAUSE", 0.005)
-    monkeypatch.setattr(container_module, "_END_GRACE", 0.01)
     monkeypatch.setattr(container_module, "_LOOK_AGAIN", 0.001)
-    monkeypatch.setattr(container_module, "_PATIENCE", 3)
     monkeypatch.setattr(container_module, "_PAUSE", 0.001)
-    monkeypatch.setattr(container_module, "_LONGEST_PAUSE", 0.001)
-    monkeypatch.setattr(container_module, "wait_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(reading_module, "_END_GRACE", 0.01)
+    monkeypatch.setattr(reading_module, "_PAUSE", 0.001)
+    monkeypatch.setattr(reading_module, "_LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(patience_module, "_PATIENCE", 3)
+    monkeypatch.setattr(patience_module, "wait_exponential", lambda **_: wait_none())
 
 
 @pytest.fixture

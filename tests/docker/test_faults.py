@@ -68,10 +68,11 @@ class TestItFails:
         assert time.monotonic() - since <= 2
 
     async def test_the_log_of_a_kept_one_can_be_read(self, scripts: ScriptBench) -> None:
-        plan = replace(scripted_plan("echo the-reason; exit 1"), retention=60)
+        plan = replace(scripted_plan("echo first; echo the-reason; exit 1"), retention=60)
         await failure(scripts, plan)
         assert scripts.state(plan) == "exited"
-        assert await scripts.builder.log_of(plan.key) == ["the-reason"]
+        assert await scripts.builder.log_of(plan.key) == ["first", "the-reason"]
+        assert await scripts.builder.log_of(plan.key, lines=1) == ["the-reason"]
         scripts.client.api.remove_container(plan.container)
         with pytest.raises(NotFound):
             await scripts.builder.log_of(plan.key)
@@ -271,7 +272,7 @@ class TestTheEngineHangs:
         faulty.pool.leave(build)
         # the thread that reads what never comes is let go
         await until(lambda: not faulty.pool.statistics().running, pool_module._KILL_GRACE + 2)
-        faulty.client.api.remove_container(plan.container)
+        await until(lambda: not faulty.state(plan))
 
     @pytest.mark.parametrize(
         "request_of",

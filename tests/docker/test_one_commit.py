@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import docker.errors
 import pytest
-from testbed.names import SINGLEUSER_IMAGE
+from testbed.names import NETWORKS, SINGLEUSER_IMAGE
 
+from repo2dockerspawner.builds.confinement import VOLUMES, host_settings
 from repo2dockerspawner.builds.logs import LogParser
-from repo2dockerspawner.builds.plan import BuildPlan, archive, arguments
+from repo2dockerspawner.builds.plan import CONFIG_DIR, BuildPlan, archive, arguments
 
 if TYPE_CHECKING:
     import docker
@@ -58,14 +59,20 @@ def build(docker_client: docker.DockerClient, repo2docker_image: str) -> Iterato
     def build(url: str, commit: str, *, named: bool = True, **more: Any) -> Built:
         name = f"r2d-test-inside-{uuid.uuid4().hex}"
         images.append(name)
-        plan = BuildPlan("", name, name, {}, "git", url, commit, protocols=("http",), **more)
+        settings = {"protocols": ("http",), "guarded": True, "allowed_networks": NETWORKS, **more}
+        plan = BuildPlan("", name, name, {}, "git", url, commit, **settings)
         command = [a for a in arguments(plan) if named or not a.startswith("--image-name")]
-        volumes = {"/var/run/docker.sock": {"bind": "/var/run/docker.sock", "mode": "rw"}}
-        container = docker_client.containers.create(
-            repo2docker_image, command, name=name, volumes=volumes
+        api = docker_client.api
+        made = api.create_container(
+            repo2docker_image,
+            command,
+            name=name,
+            volumes=list(VOLUMES),
+            host_config=api.create_host_config(**host_settings(plan, "/var/run/docker.sock")),
         )
+        container = docker_client.containers.get(made["Id"])
         try:
-            container.put_archive("/", archive(plan))
+            container.put_archive(CONFIG_DIR, archive(plan))
             container.start()
             parser = LogParser()
             events = [e for chunk in container.logs(stream=True) for e in parser.feed(chunk)]

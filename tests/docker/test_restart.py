@@ -93,7 +93,7 @@ async def test_a_restarted_engine_is_told_and_the_build_tried_once_more(
 async def test_an_engine_that_does_not_come_back_is_told(
     engine: SecondEngine, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("repo2dockerspawner.builds.container._PATIENCE", 3)
+    monkeypatch.setattr("repo2dockerspawner.builds.patience._PATIENCE", 3)
     plan = replace(scripted_plan(SCRIPT), build_image=IMAGE)
     client: docker.DockerClient = engine.client()
     bench = ScriptBench.on(Engine({"base_url": f"unix://{engine.socket}"}), client)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
+import pytest
 from testbed.hubclient import HubClient
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.watch import builds_begun, builds_going_on, wait_until_gone
@@ -76,6 +77,7 @@ def test_pending_builds_occupy_the_hubs_own_spawn_limit(
     assert start(log_in(hub=hub), "") in {201, 202}
 
 
+@pytest.mark.any_jupyterhub
 def test_one_user_may_have_only_so_many_builds_under_way(
     make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
@@ -93,6 +95,7 @@ def test_one_user_may_have_only_so_many_builds_under_way(
     wait_until_gone(docker_client, first.url, 5)
 
 
+@pytest.mark.any_jupyterhub
 def test_a_reserve_of_disk_that_is_gone_refuses_a_build_but_no_ready_image(
     make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
@@ -115,6 +118,7 @@ def test_a_reserve_of_disk_that_is_gone_refuses_a_build_but_no_ready_image(
     client.wait_ready()
 
 
+@pytest.mark.any_jupyterhub
 def test_every_line_of_a_build_is_in_the_build_log_file_and_says_which_build(
     make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, tmp_path: Path
 ) -> None:

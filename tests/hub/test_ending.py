@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from testbed import names
+from testbed.engine import remove_containers
+from testbed.engineproxy import EngineProxy
 from testbed.hubclient import ClientError, Event, HubClient, SpawnFailedError, error_text
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.recipes import Repository
 from testbed.watch import builds_begun, builds_going_on, wait_until_gone
+
+from repo2dockerspawner.keys import container_name
 
 # 15 seconds: longer than a hub needs to start on a busy machine
 SLOW = "RUN for i in $(seq 75); do echo slow-line-$i-$((40 + 2)); sleep 0.2; done"
@@ -78,6 +85,7 @@ def test_a_hub_that_ends_leaves_the_build_and_its_next_process_joins_it(
     assert took < max(2, idle + 1)
 
 
+@pytest.mark.any_jupyterhub
 def test_a_hub_that_is_killed_leaves_the_build_to_its_next_process(
     make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
@@ -98,6 +106,34 @@ def test_a_hub_that_is_killed_leaves_the_build_to_its_next_process(
 
     assert client.get("files/which.txt").text == "survived"
     assert builds_begun(docker_client, repo.url, began) <= 1
+
+
+def test_a_hub_without_any_server_sweeps_what_a_killed_one_has_left(
+    make_hub: MakeHub, docker_client: docker.DockerClient, tmp_path: Path
+) -> None:
+    key = uuid.uuid4().hex * 2
+    labels = {f"{names.LABEL_PREFIX}key": key, f"{names.LABEL_PREFIX}retention": "0"}
+    api = docker_client.api
+    ours = api.create_container(names.BASE_IMAGE, "true", name=container_name(key), labels=labels)
+    # the name says that it is somebody else's
+    others = api.create_container(names.BASE_IMAGE, "true", labels=labels)
+    try:
+        for one in (ours, others):
+            api.start(one)
+            api.wait(one)
+        # what this hub does is seen at a proxy: another one on the engine sweeps as well
+        with EngineProxy(tmp_path / "engine.sock") as proxy:
+            config = "from repo2dockerspawner import configure\nconfigure(c)\n"
+            hub = make_hub(config, env={"DOCKER_HOST": f"unix://{proxy.path}"})
+            proxy.wait_for("GET /containers/json.*repo2dockerspawner.key", seconds=30)
+            deadline = time.monotonic() + 30
+            while ours["Id"] in (left := [one["Id"] for one in api.containers(all=True)]):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert others["Id"] in left
+            hub.stop()
+    finally:
+        remove_containers(docker_client, [ours["Id"], others["Id"]])
 
 
 def test_a_build_ends_when_its_person_stops_it(
@@ -159,6 +195,7 @@ def test_stopping_one_of_two_that_wait_leaves_the_build_to_the_other(
     assert builds_begun(docker_client, repo.url, began) <= 1
 
 
+@pytest.mark.any_jupyterhub
 def test_the_same_build_can_be_started_again_right_after_it_was_stopped(
     make_repo: MakeRepo, client: HubClient, docker_client: docker.DockerClient
 ) -> None:
@@ -175,6 +212,7 @@ def test_the_same_build_can_be_started_again_right_after_it_was_stopped(
     assert client.get("files/which.txt").text == "again"
 
 
+@pytest.mark.any_jupyterhub
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.3, 0.7, 1.2])
 def test_stopping_at_any_moment_leaves_nothing(
     make_repo: MakeRepo, client: HubClient, docker_client: docker.DockerClient, after: float
@@ -198,6 +236,7 @@ def test_stopping_at_any_moment_leaves_nothing(
         assert not (other_tab.server_model() or {}).get("ready")
 
 
+@pytest.mark.any_jupyterhub
 def test_who_waits_in_line_sees_the_place_and_can_leave_it(
     make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
@@ -225,6 +264,7 @@ def test_who_waits_in_line_sees_the_place_and_can_leave_it(
     assert builds_begun(docker_client, never.url, began) == 0
 
 
+@pytest.mark.any_jupyterhub
 def test_a_person_who_does_not_wait_in_line_starts_at_once(
     make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo
 ) -> None:

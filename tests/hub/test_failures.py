@@ -116,6 +116,7 @@ def test_a_hub_that_ends_after_failures_of_its_own_survives_those_of_its_users(
     starts_again(client)
 
 
+@pytest.mark.any_jupyterhub
 def test_an_image_without_jupyterhub_is_told_at_once(
     client: HubClient, make_repo: MakeRepo
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_server_that_never_answers_is_given_up(
     starts_again(client)
 
 
+@pytest.mark.any_jupyterhub
 def test_a_build_that_takes_too_long_is_ended(
     impatient: HubProcess, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:

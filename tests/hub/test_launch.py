@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -23,8 +24,12 @@ from repo2dockerspawner.keys import LABEL_PREFIX
 
 OTHER_IMAGE = f"{names.TESTBED_PREFIX}other:latest"
 
+ONLY_IN_BUILDS = "canary-of-builds"
+
 HUB_CONFIG = f"""
 c.DockerSpawner.allowed_images = {{"Other": {OTHER_IMAGE!r}}}
+c.Repo2DockerSpawner.build_environment = {{"ONLY_IN_BUILDS": {ONLY_IN_BUILDS!r}}}
+c.Repo2DockerSpawner.build_host_config = {{"binds": ["/usr/share:/{ONLY_IN_BUILDS}:ro"]}}
 """
 
 
@@ -154,6 +159,7 @@ def branched(make_repo: MakeRepo, git_server: GitServer) -> Repository:
     return repo
 
 
+@pytest.mark.any_jupyterhub
 @pytest.mark.parametrize(
     ("ref", "which"),
     [
@@ -176,20 +182,25 @@ def test_the_ref_that_was_asked_for_is_what_one_gets(
     assert says_so == (ref == "same"), texts(events)
 
 
+@pytest.mark.any_jupyterhub
 def test_a_branch_that_moves_is_built_anew(
     client: HubClient, make_repo: MakeRepo, git_server: GitServer
 ) -> None:
     repo = make_repo({"which.txt": "first"})
-    launch(client, {"repo": repo.url, "ref": "main"})
+    first = launch(client, {"repo": repo.url, "ref": "main"})
     assert client.get("files/which.txt").text == "first"
     client.stop_server()
     git_server.commit(repo.name, {"which.txt": "second"})
 
-    launch(client, {"repo": repo.url, "ref": "main"})
+    second = launch(client, {"repo": repo.url, "ref": "main"})
 
     assert client.get("files/which.txt").text == "second"
+    # and now it is known about how long that takes
+    assert not [event for event in first if "about" in event]
+    assert {0 < event["about"] < 120 for event in second if "about" in event} == {True}
 
 
+@pytest.mark.any_jupyterhub
 def test_a_subdirectory_is_what_is_built(
     client: HubClient, make_repo: MakeRepo, base_image: str
 ) -> None:
@@ -362,6 +373,7 @@ def test_a_kept_container_is_only_used_again_for_its_own_image(
     assert seen[2]["Id"] == seen[3]["Id"]
 
 
+@pytest.mark.any_jupyterhub
 def test_an_ended_build_leaves_an_image_and_nothing_that_runs(
     client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
@@ -371,3 +383,28 @@ def test_an_ended_build_leaves_an_image_and_nothing_that_runs(
 
     assert builds_going_on(docker_client, repo.url) == []
     assert len(built_images(docker_client, repo.url)) == 1
+
+
+def test_a_server_has_nothing_of_a_build(
+    client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient, hub: HubProcess
+) -> None:
+    """A20: but for its image, it is as DockerSpawner makes one without us."""
+    launch(client, {})
+    default = container(client, hub, docker_client)
+    client.stop_server()
+    launch(client, {"repo": make_repo().url})
+    ours = container(client, hub, docker_client)
+
+    assert ours["HostConfig"] == default["HostConfig"]
+    assert [one["Destination"] for one in ours["Mounts"]] == [
+        one["Destination"] for one in default["Mounts"]
+    ]
+    assert list(ours["NetworkSettings"]["Networks"]) == list(default["NetworkSettings"]["Networks"])
+    assert _variables(ours) == _variables(default)
+    said = json.dumps(ours)
+    for foreign in ("docker.sock", ONLY_IN_BUILDS, names.IMAGE_SECRET, "/repo2dockerspawner"):
+        assert foreign not in said
+
+
+def _variables(found: dict[str, Any]) -> set[str]:
+    return {variable.partition("=")[0] for variable in found["Config"]["Env"]}

@@ -107,6 +107,7 @@ def test_every_tab_shows_the_same_from_the_start(log_in: LogIn, make_repo: MakeR
     assert len(set(numbers)) > 4
 
 
+@pytest.mark.any_jupyterhub
 def test_lines_come_while_the_build_runs(client: HubClient, make_repo: MakeRepo) -> None:
     repo = make_repo(None, "RUN echo early-$((1 + 1)) && sleep 2 && echo late-$((1 + 1))")
     assert client.started(client.spawn_form({"repo": repo.url}))
@@ -118,6 +119,7 @@ def test_lines_come_while_the_build_runs(client: HubClient, make_repo: MakeRepo)
     assert 1.2 < late.arrived - early.arrived < 2.8
 
 
+@pytest.mark.any_jupyterhub
 def test_the_last_lines_before_a_failing_end_all_arrive(log_in: LogIn, make_repo: MakeRepo) -> None:
     repo = make_repo(None, "RUN sleep 2; for i in $(seq 300); do echo line-$i-end; done; exit 3")
     tabs = [log_in("last-lines") for _ in range(2)]

@@ -6,11 +6,13 @@ reading (tried on engine 20.10 with both of its drivers). So the bound is where 
 Runs inside a build container, under repo2docker's own Python (>= 3.9, stdlib alone).
 """
 
-# ruff: noqa: INP001  put into the container as a file, not imported as a module of a package
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
+import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -118,7 +120,20 @@ class BoundedOutput:
 
 
 def bounded(stream: TextIO) -> BoundedOutput:
-    """Return the stream, bounded; its end is written when the process ends."""
+    """Return the stream, bounded; its end is written when the process ends or is told to.
+
+    To be called on the main thread, which alone may say what a signal does.
+    """
     output = BoundedOutput(stream)
     atexit.register(output.finish)
+
+    def end(number: int, _: object) -> None:
+        # in the middle of whatever this thread is at, so nothing else of it is run any more; where
+        # it is just writing, the stream refuses
+        with contextlib.suppress(RuntimeError):
+            output.finish()
+        os._exit(128 + number)
+
+    # the first process of a container has no default: who tells it to end would wait in vain
+    signal.signal(signal.SIGTERM, end)
     return output

@@ -9,8 +9,7 @@
   let source = null;
   let heard = false; // whether any event ever came
   let launch = null; // which one; a later one begins anew
-  let last = -1; // number of the last event, and of the last line
-  let line = 0;
+  let line = 0; // number of the last line that came
   let phase = "";
   let about = null;
   let began = performance.now();
@@ -111,14 +110,12 @@
     if (event.failed) return ended(event);
     if (event.index === undefined) {
       // the hub's own "requested", sent anew with each connection
-      if (last < 0) publish({ progress: event.progress, message: event.message });
+      if (!line) publish({ progress: event.progress, message: event.message });
       return;
     }
     if (event.started !== launch) begin(event);
-    if (event.index <= last) return;
-    let text = event.message;
-    if (event.gap) text = "… " + (event.line - line).toLocaleString("en") + " lines left out …";
-    last = event.index;
+    if (event.line <= line) return;
+    const [text, spans] = unseen(event);
     line = event.line;
     began = Math.min(began, performance.now() - event.elapsed * 1000);
     if (event.about !== undefined) about = event.about;
@@ -132,7 +129,7 @@
       return ended(event);
     }
     showPhase(event);
-    log.add(text);
+    log.add(text, spans);
     if (event.is_log) {
       byId("log-box").hidden = false;
       publish(
@@ -147,10 +144,20 @@
     }
   }
 
+  // What is sent anew may come in other portions than before.
+  function unseen(event) {
+    const missing = event.line - line;
+    if (event.gap) return ["… " + missing.toLocaleString("en") + " lines left out …"];
+    const lines = event.message.split("\n");
+    const text = missing < lines.length ? lines.slice(-missing).join("\n") : event.message;
+    const off = event.message.length - text.length;
+    const spans = (event.spans || []).filter(([start]) => start >= off);
+    return [text, spans.map(([start, length, style]) => [start - off, length, style])];
+  }
+
   function begin(event) {
     if (launch !== null) log.clear();
     launch = event.started;
-    last = -1;
     line = 0;
     failure = null;
     began = performance.now();

@@ -1,16 +1,16 @@
-"""The traits that administrators set as ``c.Repo2DockerSpawner.…``."""
+"""What an administrator sets about builds."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any
 
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+from docker.types import HostConfig
 from jupyterhub.traitlets import ByteSpecification
 from traitlets import Dict, Integer, List, TraitError, Unicode, default, validate
 from traitlets.config import Configurable
-
-from .profiles import read_profiles
 
 __all__ = ["START_MARGIN", "BuildTraits"]
 
@@ -18,28 +18,12 @@ START_MARGIN = 60
 """Seconds of `start_timeout` that are kept for starting the container after the build."""
 
 _FOLLOW_MARGIN = 300
-
-_NOT_BY_PROFILE = frozenset(
-    {
-        *("start_timeout", "options_form", "options_from_form", "apply_user_options"),
-        *("pre_spawn_hook", "auth_state_hook", "group_overrides", "allowed_images"),
-    }
-)
-
-_PROVIDERS = (
-    "git",
-    "zenodo",
-    "figshare",
-    "dataverse",
-    "hydroshare",
-    "swhid",
-    "ckan",
-    "mercurial",
-)
+# Docker engine 20.10's
+_API_VERSION = "1.41"
 
 
 class BuildTraits(Configurable):
-    """What an administrator can set about builds."""
+    """How builds run."""
 
     start_timeout: int  # the spawner's
 
@@ -77,18 +61,6 @@ class BuildTraits(Configurable):
         Half an hour, because conda environments of a few hundred packages take ten minutes on a
         slow disk. `start_timeout` follows it unless it is set, and must be at least 60 seconds
         longer.
-        """,
-    )
-
-    builds_per_user_limit = Integer(
-        0,
-        min=0,
-        config=True,
-        help="""
-        Number of builds that one user may have waiting or running at once; 0 is any number.
-
-        Who asks for one more is told so. Joining a build that is under way anyway doesn't count.
-        0 by default: the line is fair already, one user's second build waits for others' first.
         """,
     )
 
@@ -141,18 +113,6 @@ class BuildTraits(Configurable):
         """,
     )
 
-    content_providers = List(
-        Unicode(),
-        default_value=["git"],
-        config=True,
-        help="""
-        Kinds of sources that may be built, by repo2docker's names: git, zenodo, figshare,
-        dataverse, hydroshare, swhid, ckan, mercurial.
-
-        Only git by default: each further one makes the build container ask other people's hosts.
-        """,
-    )
-
     clone_depth = Integer(
         1,
         min=0,
@@ -163,17 +123,6 @@ class BuildTraits(Configurable):
         What is fetched is also what lands in the image. 1 by default: of a repository with
         years of history, the whole takes minutes and hundreds of megabytes that few people use
         (``git fetch --unshallow`` brings the rest).
-        """,
-    )
-
-    allowed_schemes = List(
-        Unicode(),
-        default_value=["https", "ssh"],
-        config=True,
-        help="""
-        Ways to fetch a repository: https, ssh, http, git.
-
-        http and git are off by default, because who sits on the way can change what they carry.
         """,
     )
 
@@ -220,6 +169,18 @@ class BuildTraits(Configurable):
         """,
     )
 
+    image_secret = Unicode(
+        "",
+        config=True,
+        help="""
+        Secret that build keys are made with, so that nobody can work out the name of another's
+        private image, and that proves that an image is this hub's own.
+
+        Empty by default: made from JupyterHub's cookie secret, which a hub keeps in a file. With
+        another secret every image is built anew; hubs that are to share images need the same.
+        """,
+    )
+
     image_name_prefix = Unicode(
         "r2d-",
         config=True,
@@ -242,129 +203,40 @@ class BuildTraits(Configurable):
         """,
     )
 
-    default_image_name = Unicode(
+    build_docker_host = Unicode(
         "",
         config=True,
         help="""
-        What the spawn page calls the image that starts where nothing else is chosen, for instance
-        "Python and R".
+        Docker engine that builds, where it is another one than the hub's: ``unix:///…`` or
+        ``tcp://host:2376``. What it has built is copied to the engine that runs the servers.
 
-        Empty by default: "Default environment", or the image's own name in `allowed_images`.
+        Whoever breaks out of repo2docker's container holds this engine's socket. Empty by
+        default, the hub's own, because a second engine has to be set up: a rootless one, or a
+        machine that does nothing else (docs/build-engine.md).
         """,
     )
 
-    default_image_text = Unicode(
-        "",
+    build_tls_config = Dict(
         config=True,
         help="""
-        A sentence about the default image for the spawn page: what is in it, who it is for.
+        TLS settings for `build_docker_host`, the arguments of docker-py's ``TLSConfig``: for
+        instance ``{"client_cert": ("cert.pem", "key.pem"), "ca_cert": "ca.pem", "verify": True}``.
 
-        Plain text. Empty by default: the image's name stands there.
+        None by default: a unix socket needs none.
         """,
     )
 
-    profiles = List(
-        Dict(),
+    build_host_config = Dict(
         config=True,
         help="""
-        Settings of a server that a person chooses by name on the spawn page.
+        Further settings of the container that runs repo2docker, the arguments of docker-py's
+        ``create_host_config``: for instance ``{"nano_cpus": 2_000_000_000}``.
 
-        Each is a dict: ``display_name``; ``slug`` (for links and the REST API; made from the name
-        where it is left out); ``description``; ``default`` (True: holds where none is chosen);
-        ``groups`` (names of JupyterHub's groups that may choose it; empty: everybody);
-        ``settings``, a dict of the spawner's own traits: ``mem_limit``, ``cpu_limit``,
-        ``environment``, ``volumes``, ``extra_host_config`` and so on. A dict among the settings
-        is merged into what is configured. They hold for one launch and are taken back after it.
-        What concerns builds, and ``start_timeout``, can't be set by a profile. None by default.
+        They win over ours, also those that keep the container safe: it runs with no capabilities,
+        a read-only root and a limit of processes. ``binds`` are added to ours, which is the
+        engine's socket. None by default.
         """,
     )
-
-    trusted_repos = List(
-        Unicode(),
-        config=True,
-        help="""
-        Patterns of repositories whose launch links start a server at once, with nobody pressing
-        Start: ``host/owner/repo`` with ``*``, for instance ``"github.com/our-university/*"``.
-
-        Only for branches and tags: a commit or a pull request may be anybody's. Whoever may push
-        to such a repository can run code as each of your users who follows a link, also one that
-        a page opens by itself. None by default: a link only fills in the form.
-        """,
-    )
-
-    badge_url = Unicode(
-        "https://img.shields.io/badge/launch-JupyterHub-f37726?logo=jupyter&logoColor=white",
-        config=True,
-        help="""
-        Address of the picture in the badges that the spawn page makes for people to put into
-        their README.
-
-        The page itself never asks for it. By default one of shields.io, which everybody's README
-        can show; set one of your own to show your hub's name.
-        """,
-    )
-
-    @validate("profiles")
-    def _valid_profiles(self, proposal: Any) -> list[dict[str, Any]]:
-        try:
-            read_profiles(proposal.value, self._check_setting)
-        except ValueError as error:
-            raise TraitError(f"Repo2DockerSpawner.profiles: {error}.") from error
-        return list(proposal.value)
-
-    def _check_setting(self, name: str, value: Any) -> None:
-        """Refuse what a profile can't set.
-
-        Raises:
-            ValueError: there is no such trait, it is one of builds, or the value doesn't fit.
-        """
-        trait = self.traits(config=True).get(name)
-        if trait is None:
-            close = difflib.get_close_matches(name, self.traits(config=True), 1)
-            like = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{type(self).__name__} has no such setting{like}")
-        if name in BuildTraits.class_own_traits() or name in _NOT_BY_PROFILE:
-            raise ValueError("it is read before a profile is chosen")
-        check = getattr(trait, "validate", None)
-        if check is None or (value is None and trait.allow_none):
-            return
-        try:
-            check(self, value)
-        except TraitError as error:
-            raise ValueError(str(error).rstrip(".")) from error
-
-    @validate("trusted_repos")
-    def _valid_trusted(self, proposal: Any) -> list[str]:
-        for pattern in proposal.value:
-            if not re.fullmatch(r"[A-Za-z0-9.\-:\[\]]+(?<!:)/.+", pattern):
-                message = (
-                    "Repo2DockerSpawner.trusted_repos: a pattern begins with the host and has no "
-                    f"https://, as in 'github.com/our-university/*'; got {pattern!r}."
-                )
-                raise TraitError(message)
-        return list(proposal.value)
-
-    @validate("content_providers")
-    def _valid_providers(self, proposal: Any) -> list[str]:
-        unknown = [name for name in proposal.value if name not in _PROVIDERS]
-        if unknown:
-            message = (
-                f"Repo2DockerSpawner.content_providers: {unknown[0]!r} is none of "
-                f"{', '.join(_PROVIDERS)}."
-            )
-            raise TraitError(message)
-        return list(proposal.value)
-
-    @validate("allowed_schemes")
-    def _valid_schemes(self, proposal: Any) -> list[str]:
-        known = ("https", "ssh", "http", "git")
-        unknown = [name for name in proposal.value if name not in known]
-        if unknown:
-            message = (
-                f"Repo2DockerSpawner.allowed_schemes: {unknown[0]!r} is none of {', '.join(known)}."
-            )
-            raise TraitError(message)
-        return list(proposal.value)
 
     @validate("image_name_prefix")
     def _valid_prefix(self, proposal: Any) -> str:
@@ -375,6 +247,40 @@ class BuildTraits(Configurable):
             )
             raise TraitError(message)
         return str(proposal.value)
+
+    @validate("build_docker_host")
+    def _valid_docker_host(self, proposal: Any) -> str:
+        if proposal.value and not re.fullmatch(r"(unix|tcp|https?|ssh)://\S+", proposal.value):
+            message = (
+                "Repo2DockerSpawner.build_docker_host: an address as unix:///run/docker.sock, "
+                f"tcp://host:2376 or ssh://user@host, or nothing; got {proposal.value!r}."
+            )
+            raise TraitError(message)
+        return str(proposal.value)
+
+    @validate("build_tls_config")
+    def _valid_tls_config(self, proposal: Any) -> dict[str, Any]:
+        try:
+            TLSConfig(**proposal.value)
+        except (TypeError, ValueError, DockerException) as error:
+            message = (
+                "Repo2DockerSpawner.build_tls_config: docker-py's TLSConfig doesn't take it: "
+                f"{' '.join(str(error).split())}"
+            )
+            raise TraitError(message) from error
+        return dict(proposal.value)
+
+    @validate("build_host_config")
+    def _valid_host_config(self, proposal: Any) -> dict[str, Any]:
+        try:
+            HostConfig(version=_API_VERSION, **proposal.value)
+        except (TypeError, ValueError, DockerException) as error:
+            message = (
+                "Repo2DockerSpawner.build_host_config: docker-py's create_host_config doesn't "
+                f"take it: {error}"
+            )
+            raise TraitError(message) from error
+        return dict(proposal.value)
 
     @default("start_timeout")
     def _default_start_timeout(self) -> int:
