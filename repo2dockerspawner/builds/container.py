@@ -105,6 +105,9 @@ class ContainerBuilder:
         midway = Midway(self._engine, follower.detached)
         read(midway, container, parser, follower)
         if follower.detached.is_set():
+            if follower.ours and follower.cancelled.is_set():
+                # killed, and its log did not end with it: nobody else would come for it
+                self._engine.submit(lambda _: self._let_go(container))
             return Outcome(ours=follower.ours, detached=True)
         state = _ending(midway, container)
         exit_code = None if state is None else int(state["ExitCode"])

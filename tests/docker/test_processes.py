@@ -128,12 +128,11 @@ def test_what_a_killed_process_has_left_is_taken_up_by_the_next(
 ) -> None:
     plan = scripted_plan("echo one; sleep 2; echo two")
     with ready_image(docker_client, plan):
+        victim, following = start(), start()
         since = time.time()
-        victim = start()
         victim.order(plan)
         wait_for(docker_client, plan.container, "running")
         victim.kill()
-        following = start()
         following.order(plan)
         events = []
         while "event" in (answer := following.next_event()):
