@@ -133,7 +133,7 @@ class Launch:
     def forward(self, event: Event) -> None:
         """Add an event of the build that this launch waits for."""
         progress = _RESOLVED + (_BUILT - _RESOLVED) * event.progress
-        self._append(replace(event, progress=progress))
+        self._append(event._replace(progress=progress))
 
     def _append(self, event: Event) -> None:
         self._progress = max(self._progress, min(event.progress, _STARTED))
@@ -142,7 +142,7 @@ class Launch:
             self._said = event.text
         if self.target is not None and self.target != self._told:
             self._told = self._targets[len(self._log)] = self.target
-        self._log.append(replace(event, progress=self._progress))
+        self._log.append(event._replace(progress=self._progress))
 
     def close(self) -> None:
         """Say that nothing more comes."""
@@ -212,7 +212,7 @@ class Launch:
             return
         async with aclosing(self.rest(printed, gap.printed, before)) as found:
             async for event in found:
-                yield replace(event, progress=gap.progress)
+                yield event._replace(progress=gap.progress)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the launch's events as JupyterHub's pages take them, from the first one on.

@@ -30,13 +30,12 @@ def read(launch: Launch) -> list[dict[str, Any]]:
     return asyncio.run(collect(launch))
 
 
-events = st.builds(
-    Event,
+events = st.tuples(
     st.text(st.characters(exclude_categories=("Cs",)), max_size=20),
     st.floats(-1, 5, allow_nan=False),
     st.sampled_from(["waiting", "fetching", "building", "pushing"]),
     st.booleans(),
-)
+).map(lambda fields: Event(*fields))
 steps = st.one_of(
     st.tuples(st.just("forward"), events),
     st.tuples(st.just("say"), st.floats(-1, 5, allow_nan=False)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import replace
 
 from ..errors import BuildError, Repo2DockerError
 from .events import Event, EventLog
@@ -122,9 +121,9 @@ class Build:
         self._progress = max(self._progress, min(event.progress, 1.0))
         if event.is_log:
             self._printed += event.lines
-            event = replace(event, progress=self._progress, printed=self._printed)
+            event = event._replace(progress=self._progress, printed=self._printed)
         elif event.progress != self._progress:
-            event = replace(event, progress=self._progress)
+            event = event._replace(progress=self._progress)
         self.log.append(event)
         if self._record is not None:
             self._record(self, event)

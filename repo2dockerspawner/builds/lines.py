@@ -72,7 +72,8 @@ class Line(str):
         cls, text: str, *, cut: int = 0, overwritten: bool = False, spans: tuple[Span, ...] = ()
     ) -> Self:
         """Make a line of ``text``, which is clean and within its limit already."""
-        line = super().__new__(cls, text + _marker(cut) if cut else text)
+        # super() takes as long as all the rest of this, and every line comes here twice
+        line = str.__new__(cls, text + _marker(cut) if cut else text)
         line.cut = cut
         line.overwritten = overwritten
         line.spans = spans
@@ -123,7 +124,8 @@ class LineAssembler:
 
     def feed_text(self, text: str) -> list[Line]:
         """The lines that ``text``, decoded already, ends."""
-        *ended, rest = text.split("\n")
+        ended = text.split("\n")
+        rest = ended.pop()
         lines = []
         for part in ended:
             # nearly every line: whole, and with nothing in it that needs care
@@ -132,7 +134,8 @@ class LineAssembler:
                 continue
             self._line.add(part)
             lines.append(self._line.finish())
-        self._line.add(rest)
+        if rest:
+            self._line.add(rest)
         return lines
 
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 import enum
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..keys import LABEL_PREFIX
 from .colours import Span, clipped, shifted
@@ -65,8 +64,7 @@ _PROOF: Final = LABEL_PREFIX + "proof"
 _PROOF_SAID: Final = re.compile(rf"({re.escape(_PROOF)}\W{{0,8}})[0-9a-f]+")
 
 
-@dataclass(frozen=True)
-class LogEvent:
+class LogEvent(NamedTuple):
     """A line of a build's log.
 
     Attributes:
@@ -174,7 +172,9 @@ class LogParser:
 
     def _enter(self, phase: str | None) -> None:
         entered = _PHASES.get(phase or "")
-        if entered and (self.phase is None or _ORDER[entered] > _ORDER[self.phase]):
+        if entered is None or entered is self.phase:
+            return
+        if self.phase is None or _ORDER[entered] > _ORDER[self.phase]:
             self.phase = entered
             self._advance(_PHASE_BEGINS[entered])
 
@@ -186,7 +186,7 @@ class LogParser:
 
     def _show(self, line: Line) -> list[LogEvent]:
         text = line.rstrip()
-        again = text == _BASE_IMAGE.rstrip()
+        again = text == _BASE_IMAGE_SHOWN
         if not text or (again and self._last_base_image_line):
             return []
         self._last_base_image_line = again
@@ -250,8 +250,10 @@ class LogParser:
 
 def log_event(event: LogEvent, step: tuple[int, int] | None = None) -> Event:
     """Return what is told of a line that was read."""
-    phase = event.phase.value if event.phase is not None else "fetching"
-    return Event(event.text, event.progress, phase, is_log=True, step=step, spans=event.spans)
+    text, phase, progress, spans = event
+    # a member's `value` is a property, and costs as much as the rest of this
+    name = "fetching" if phase is None else phase._value_
+    return Event(text, progress, name, is_log=True, step=step, spans=spans)
 
 
 def normal_name(name: str) -> str | None:
@@ -263,6 +265,7 @@ def normal_name(name: str) -> str | None:
 
 # "Fetching base image...", once for every status that the engine sent while it pulled.
 _BASE_IMAGE: Final = "Fetching base image...\r"
+_BASE_IMAGE_SHOWN: Final = _BASE_IMAGE.rstrip()
 _PICKED: Final = re.compile(r"Picked \w+ content provider\.")
 _BUILDER: Final = re.compile(r"Using \w+ builder")
 _REUSING: Final = re.compile(r"Reusing existing image \((\S+)\), not building\.")
@@ -284,6 +287,8 @@ _TEXT_PHASES: Final = (
 _EXPECTED: Final = re.compile(
     r"^(?:subprocess\.CalledProcessError|\S*ContentProviderException): ", re.MULTILINE
 )
+_JSON: Final = json.JSONDecoder()
+_JSON_SPACES: Final = " \t\r\n"
 _CUT_RECORD: Final = re.compile(r'\{"message": "([^"\\]*(?:\\.[^"\\]*)*)')
 _CUT_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{0,3}\Z")
 
@@ -295,8 +300,10 @@ def _record(line: str) -> tuple[str, str | None, str] | None:
     if not line.startswith("{"):
         return None
     try:
-        found = json.loads(line)
+        found, end = _JSON.raw_decode(line)
     except (ValueError, RecursionError):
+        return None
+    if line[end:].strip(_JSON_SPACES):
         return None
     message, traceback = found.get("message"), found.get("exc_info")
     if not isinstance(message, str):

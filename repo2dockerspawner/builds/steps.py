@@ -22,13 +22,15 @@ __all__ = ["Steps"]
 
 _MOST_STAGES: Final = 256
 _MOST_VERTICES: Final = 10_000
-# What of a step may be taken for done while it still runs.
+# What of a step may be taken for done while it still runs; of all, before the first one is known.
 _NEAR: Final = 0.9
+_NEAR_NOTHING: Final = 0.01
 
 _CLASSIC: Final = re.compile(r"Step (\d{1,4})/(\d{1,4}) : ", re.ASCII)
 _BUILT: Final = re.compile(r"Successfully built [0-9a-f]{12,64}")
 _TAGGED: Final = re.compile(r"Successfully tagged (\S+)")
-_VERTEX: Final = re.compile(r"#(\d{1,6}) (?:\[([^\]]*)\] |(.*))", re.ASCII)
+# Not "#7 0.234 text", what a step prints: nearly every line.
+_VERTEX: Final = re.compile(r"#(\d{1,6}) (?:\[([^\]]*)\] |(?!\d)(.*))", re.ASCII)
 _OF: Final = re.compile(r"(\d{1,4})/(\d{1,4})", re.ASCII)
 _DONE: Final = re.compile(r"(?:DONE \d+\.\d+s|CACHED)")
 _NAMING: Final = re.compile(r"naming to (\S+?)(?: \d+(?:\.\d+)?s)? done")
@@ -47,11 +49,17 @@ class Steps:
     """The steps seen so far; which builder it is, the first line of either one decides.
 
     Attributes:
+        step: (which step, of how many), over all stages; None before the first one.
+        done: the part of the steps that is done, 0.0 - 1.0; falls where a new stage turns up.
+        near: how far the steps that run now may seem to get before they end, 0.0 - 1.0.
         exporting: all steps are done, the image is being written.
         pushing: the image is being sent to a registry (BuildKit).
         image: the image's name as the builder reported it, as it stands there.
     """
 
+    step: tuple[int, int] | None = None
+    done: float | None = None
+    near: float = _NEAR_NOTHING
     exporting: bool = False
     pushing: bool = False
     image: str | None = None
@@ -61,30 +69,13 @@ class Steps:
     _vertices: dict[int, tuple[_Stage, int]] = field(default_factory=dict)
     _exports: set[int] = field(default_factory=set)
 
-    @property
-    def step(self) -> tuple[int, int] | None:
-        """(which step, of how many), over all stages; None before the first one."""
-        if not self._stages:
-            return None
+    def _count(self) -> None:
+        """Add up the stages: when one of them has moved, since a flood has other lines."""
         stages = self._stages.values()
-        return sum(stage.at for stage in stages), sum(stage.total for stage in stages)
-
-    @property
-    def done(self) -> float | None:
-        """The part of the steps that is done, 0.0 - 1.0; falls where a new stage turns up."""
-        if not self._stages:
-            return None
-        stages = self._stages.values()
-        ended = sum(max(stage.done, stage.at - 1) for stage in stages)
-        return ended / sum(stage.total for stage in stages)
-
-    @property
-    def near(self) -> float:
-        """How far the steps that run now may seem to get before they end, 0.0 - 1.0."""
-        if not self._stages:
-            return 0.01
-        total = sum(stage.total for stage in self._stages.values())
-        return min(1.0, (self.done or 0.0) + _NEAR / total)
+        total = sum(stage.total for stage in stages)
+        self.step = sum(stage.at for stage in stages), total
+        self.done = sum(max(stage.done, stage.at - 1) for stage in stages) / total
+        self.near = min(1.0, self.done + _NEAR / total)
 
     def read(self, line: str) -> None:
         """Takes in one clean line of the builder's output."""
@@ -120,6 +111,7 @@ class Steps:
         if stage is not None and number == stage.at + 1:
             self._builder = "classic"
             stage.at = number
+            self._count()
 
     def _read_buildkit(self, line: str) -> None:
         vertex = _VERTEX.match(line)
@@ -139,6 +131,7 @@ class Steps:
         elif number in self._vertices and _DONE.fullmatch(text):
             stage, step = self._vertices[number]
             stage.done = max(stage.done, step)
+            self._count()
 
     def _begin(self, vertex: int, title: list[str]) -> None:
         """``title``: the words in the brackets, ``stage-1 4/9`` or ``internal``."""
@@ -151,6 +144,7 @@ class Steps:
             return
         stage = self._stages.setdefault(key, _Stage(total))
         stage.at = max(stage.at, number)
+        self._count()
         self._vertices[vertex] = stage, number
 
     @property
