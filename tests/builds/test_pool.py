@@ -252,6 +252,30 @@ async def test_what_the_thread_reads_reaches_all_who_follow_and_the_record(house
     assert house.recorded == [("a", "Step 1/2"), ("a", "The image r2d-a is ready.")]
 
 
+async def test_fifty_who_wait_for_one_build_all_see_its_whole_log(house: House) -> None:
+    async def whole_log(build: Build) -> list[str]:
+        texts = [event.text async for event in build.follow() if event.is_log]
+        return "\n".join(texts).split("\n")
+
+    builds = [house.join("a", user=f"user {number}") for number in range(50)]
+    await house.started("a")
+    run = house.builder.of("a")
+    printed = [f"line {number}" for number in range(300)]
+    listeners = [asyncio.create_task(whole_log(build)) for build in builds[:49]]
+
+    def prints() -> None:
+        for line in printed:
+            run.follower.emit(Event(line, 0.5, "building", is_log=True))
+
+    await asyncio.to_thread(prints)
+    # one has come to the page only now
+    listeners.append(asyncio.create_task(whole_log(builds[49])))
+    house.succeed("a")
+    seen = await asyncio.wait_for(asyncio.gather(*listeners), 10)
+    assert seen == [printed] * 50
+    assert len(house.builder.runs) == 1
+
+
 # -- the line ----------------------------------------------------------------------------------
 
 
