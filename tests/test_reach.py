@@ -117,16 +117,16 @@ async def test_a_canary_is_never_reached_by_its_address(
         names[name] = ["127.0.0.1"]
     names["both.test"] = ["127.0.0.1", "::1"]
     await not_reached(f"http://{host}:{canary.port}/x.git")
-    assert canary.hits == []
+    assert canary.requests == []
 
 
 async def test_the_canary_would_be_reached(canary: Canary) -> None:
     """Else the other tests would show nothing."""
     reached = 0
     for host in ("127.0.0.1", "127.1", "0x7f.1", "2130706433", "localhost", "0"):
-        before = len(canary.hits)
+        before = len(canary.requests)
         await not_reached(f"http://{host}:{canary.port}/x.git", guarded=False)
-        reached += len(canary.hits) > before
+        reached += len(canary.requests) > before
     assert reached == 6
 
 
@@ -137,13 +137,13 @@ async def test_a_redirect_leads_to_no_canary(canary: Canary, code: int) -> None:
     with Canary("127.0.0.1", redirect=(code, target)) as redirecting:
         url = f"http://{ALLOWED}:{redirecting.port}/x.git"
         error = await not_reached(url)
-        assert redirecting.hits
-        assert canary.hits == []
+        assert redirecting.requests
+        assert canary.requests == []
         assert error.reason == "address_not_allowed"
         assert error.message.startswith(f"{url} leads to 127.0.0.1, which is at an address that")
         if code != 303:
             await not_reached(url.replace(ALLOWED, "127.0.0.1"), guarded=False)
-            assert canary.hits
+            assert canary.requests
 
 
 @pytest.mark.usefixtures("names")
@@ -170,7 +170,7 @@ async def test_a_name_is_looked_up_once(
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     await not_reached(f"http://rebinding.test:{canary.port}/x.git", timeout=1)
     assert asked == ["rebinding.test"]
-    assert canary.hits == []
+    assert canary.requests == []
 
 
 @pytest.mark.parametrize(
@@ -284,9 +284,9 @@ async def test_a_proxy_is_used_and_what_it_would_be_asked_is_looked_at_before(
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{canary.port}")
     for host in ("127.0.0.1", "0x7f.1", "localhost", "10.0.0.1"):
         assert (await not_reached(f"http://{host}/x.git")).reason == "address_not_allowed"
-    assert canary.hits == []
+    assert canary.requests == []
     await not_reached("http://known-to-the-proxy.invalid/x.git")
-    assert canary.hits[0].startswith("GET http://known-to-the-proxy.invalid/x.git")
+    assert canary.requests[0].startswith("GET http://known-to-the-proxy.invalid/x.git")
 
 
 async def test_a_redirect_goes_by_the_proxy_too(
@@ -297,8 +297,8 @@ async def test_a_redirect_goes_by_the_proxy_too(
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         await not_reached("http://known-to-the-proxy.invalid/x.git")
-        assert len(proxy.hits) > 1
-    assert canary.hits == []
+        assert len(proxy.requests) > 1
+    assert canary.requests == []
 
 
 @pytest.mark.usefixtures("names")
@@ -309,7 +309,7 @@ async def test_what_needs_no_proxy_is_guarded(
     monkeypatch.setenv("no_proxy", f"{ALLOWED},127.0.0.1")
     assert await ask(at(server, "demo")) == server.head("demo")
     assert (await not_reached(server.url("demo"))).reason == "address_not_allowed"
-    assert canary.hits == []
+    assert canary.requests == []
 
 
 # -- DOIs --------------------------------------------------------------------------------------
@@ -329,8 +329,8 @@ async def test_a_doi_leads_to_no_canary(canary: Canary, hops: int) -> None:
         error = await follow(start, reach=Reach([ALLOWED]))
         assert error.reason == "address_not_allowed"
         assert error.message.startswith("The DOI 10.1/x leads to 127.0.0.1, which is at an")
-        assert len(registry.hits) == hops
-    assert canary.hits == []
+        assert len(registry.requests) == hops
+    assert canary.requests == []
 
 
 @pytest.mark.usefixtures("names")
@@ -343,7 +343,7 @@ async def test_a_doi_is_followed_where_it_may() -> None:
             doi_resolver=f"http://{ALLOWED}:{registry.port}/",
             reach=Reach([ALLOWED]),
         )
-        assert page.hits == ["HEAD /p"]
+        assert page.requests == ["HEAD /p"]
     assert found.content_id == target.format(page.port)
 
 

@@ -9,16 +9,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from .webserver import WebServer, answer_empty
 
 __all__ = ["Content", "GitServer"]
 
@@ -38,101 +35,7 @@ def _git_environment(**more: str) -> dict[str, str]:
     return {**kept, **isolated, **more}
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], git: GitServer) -> None:
-        self.git = git
-        super().__init__(address, _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One request, handed to ``git http-backend`` as the CGI program it is."""
-
-    server: _Server
-    timeout = 60
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Silent: ``GitServer.requests`` is the log."""
-
-    def _serve(self) -> None:
-        parts = urlsplit(self.path)
-        path = unquote(parts.path)
-        git = self.server.git
-        with git.lock:
-            git.requests.append(f"{self.command} {path}")
-        name = path.lstrip("/").partition(".git")[0]
-        user = self._user(git.accounts.get(name))
-        if user is None:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="test bed"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        with tempfile.TemporaryFile() as body:
-            self._read_body(body)
-            environment = _git_environment(
-                GIT_PROJECT_ROOT=str(git.root),
-                GIT_HTTP_EXPORT_ALL="1",
-                PATH_INFO=path,
-                QUERY_STRING=parts.query,
-                REQUEST_METHOD=self.command,
-                REMOTE_USER=user,
-                REMOTE_ADDR=str(self.client_address[0]),
-                CONTENT_TYPE=self.headers.get("Content-Type", ""),
-                CONTENT_LENGTH=str(body.seek(0, os.SEEK_END)),
-                HTTP_CONTENT_ENCODING=self.headers.get("Content-Encoding", ""),
-                GIT_PROTOCOL=self.headers.get("Git-Protocol", ""),
-            )
-            body.seek(0)
-            # A client that leaves in mid-answer is its own business.
-            with contextlib.suppress(ConnectionError), git.backend(body, environment) as answer:
-                self._answer(answer)
-
-    def _user(self, account: tuple[str, str] | None) -> str | None:
-        if account is None:
-            return ""
-        words = self.headers.get("Authorization", "").split()
-        if len(words) != _AUTHORIZATION_PARTS or words[0].lower() != "basic":
-            return None
-        try:
-            given = base64.b64decode(words[1]).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        return account[0] if given == ":".join(account) else None
-
-    def _read_body(self, body: BinaryIO) -> None:
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                body.write(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-        else:
-            body.write(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-
-    def _answer(self, answer: BinaryIO) -> None:
-        headers: list[tuple[str, str]] = []
-        while line := answer.readline().strip():
-            key, _, value = line.decode("latin-1").partition(":")
-            headers.append((key, value.strip()))
-        status = dict(headers).get("Status", "200" if headers else "500")
-        self.send_response(int(status.split()[0]))
-        for key, value in headers:
-            if key != "Status":
-                self.send_header(key, value)
-        self.end_headers()
-        shutil.copyfileobj(answer, self.wfile, _CHUNK)
-
-
-class GitServer:
+class GitServer(WebServer[str]):
     """Bare repositories in a directory, served over HTTP while the ``with`` block runs.
 
     Args:
@@ -146,40 +49,50 @@ class GitServer:
     """
 
     def __init__(self, root: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(host, port)
         self.root = root
         self.root.mkdir(parents=True, exist_ok=True)
-        self.requests: list[str] = []
         self.accounts: dict[str, tuple[str, str]] = {}
-        self.lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
-        self._server = _Server((host, port), self)
-        self.host, self.port = host, int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop serving; no process, thread or socket stays."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
+    def break_off(self) -> None:
+        """Kill the git processes that still answer."""
         with self.lock:
             for process in self._running:
                 process.kill()
-        self._server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Hand a request to ``git http-backend`` as the CGI program it is."""
+        parts = urlsplit(request.path)
+        path = unquote(parts.path)
+        self.note(f"{request.command} {path}")
+        name = path.lstrip("/").partition(".git")[0]
+        user = _user(request.headers.get("Authorization", ""), self.accounts.get(name))
+        if user is None:
+            answer_empty(request, 401, WWW_Authenticate='Basic realm="test bed"')
+            return
+        with tempfile.TemporaryFile() as body:
+            _read_body(request, body)
+            environment = _git_environment(
+                GIT_PROJECT_ROOT=str(self.root),
+                GIT_HTTP_EXPORT_ALL="1",
+                PATH_INFO=path,
+                QUERY_STRING=parts.query,
+                REQUEST_METHOD=request.command,
+                REMOTE_USER=user,
+                REMOTE_ADDR=str(request.client_address[0]),
+                CONTENT_TYPE=request.headers.get("Content-Type", ""),
+                CONTENT_LENGTH=str(body.seek(0, os.SEEK_END)),
+                HTTP_CONTENT_ENCODING=request.headers.get("Content-Encoding", ""),
+                GIT_PROTOCOL=request.headers.get("Git-Protocol", ""),
+            )
+            body.seek(0)
+            # A client that leaves in mid-answer is its own business.
+            with contextlib.suppress(ConnectionError), self._backend(body, environment) as answer:
+                _pass_on(answer, request)
 
     @contextlib.contextmanager
-    def backend(self, body: BinaryIO, environment: Mapping[str, str]) -> Iterator[BinaryIO]:
+    def _backend(self, body: BinaryIO, environment: Mapping[str, str]) -> Iterator[BinaryIO]:
         """Run ``git http-backend`` on a request's body; yields its answer, headers first."""
         with subprocess.Popen(
             ["git", "http-backend"],
@@ -327,3 +240,40 @@ class GitServer:
 
 def _data(raw: bytes) -> bytes:
     return b"data %d\n%s" % (len(raw), raw)
+
+
+def _user(authorization: str, account: tuple[str, str] | None) -> str | None:
+    if account is None:
+        return ""
+    words = authorization.split()
+    if len(words) != _AUTHORIZATION_PARTS or words[0].lower() != "basic":
+        return None
+    try:
+        given = base64.b64decode(words[1]).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return account[0] if given == ":".join(account) else None
+
+
+def _read_body(request: BaseHTTPRequestHandler, body: BinaryIO) -> None:
+    if request.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        while size := int(request.rfile.readline().split(b";")[0], 16):
+            body.write(request.rfile.read(size))
+            request.rfile.readline()
+        request.rfile.readline()
+    else:
+        body.write(request.rfile.read(int(request.headers.get("Content-Length") or 0)))
+
+
+def _pass_on(answer: BinaryIO, request: BaseHTTPRequestHandler) -> None:
+    headers: list[tuple[str, str]] = []
+    while line := answer.readline().strip():
+        key, _, value = line.decode("latin-1").partition(":")
+        headers.append((key, value.strip()))
+    status = dict(headers).get("Status", "200" if headers else "500")
+    request.send_response(int(status.split()[0]))
+    for key, value in headers:
+        if key != "Status":
+            request.send_header(key, value)
+    request.end_headers()
+    shutil.copyfileobj(answer, request.wfile, _CHUNK)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from .webserver import WebServer, answer_empty
 
 __all__ = ["HostileServer", "Request"]
 
@@ -31,53 +27,8 @@ class Request:
     text: str
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-
-    def __init__(self, address: tuple[str, int], hostile: HostileServer) -> None:
-        self.hostile = hostile
-        super().__init__(address, _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = 60
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Silent: ``HostileServer.requests`` is the log."""
-
-    def _answer(self) -> None:
-        hostile = self.server.hostile
-        headers = self.headers
-        request = Request(
-            self.path,
-            headers.get("Host", ""),
-            headers.get("Authorization", ""),
-            f"{self.requestline}\n{headers}",
-        )
-        with hostile.lock:
-            hostile.requests.append(request)
-        for path, target in hostile.redirects.items():
-            if self.path.startswith(path):
-                self.send_response(301)
-                self.send_header("Location", target + self.path.removeprefix(path))
-                break
-        else:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="your password, please"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
-class HostileServer:
-    """Answers 401 to everything while the ``with`` block runs, but for what it redirects.
+class HostileServer(WebServer[Request]):
+    """Answers 401 to everything, but for what it redirects.
 
     Attributes:
         requests: those that came.
@@ -85,26 +36,24 @@ class HostileServer:
     """
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        self.requests: list[Request] = []
+        super().__init__(host)
         self.redirects: dict[str, str] = {}
-        self.lock = threading.Lock()
-        self._server = _Server((host, 0), self)
-        self.host, self.port = host, int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        headers, at = request.headers, request.path
+        self.note(
+            Request(
+                at,
+                headers.get("Host", ""),
+                headers.get("Authorization", ""),
+                f"{request.requestline}\n{headers}",
+            )
+        )
+        for path, target in self.redirects.items():
+            if at.startswith(path):
+                answer_empty(request, 301, Location=target + at.removeprefix(path))
+                return
+        answer_empty(request, 401, WWW_Authenticate='Basic realm="your password, please"')
 
     def url(self, path: str, *, host: str = "") -> str:
         """An address here, under another ``host`` name if one is given."""

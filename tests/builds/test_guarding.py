@@ -75,13 +75,13 @@ def test_what_is_refused_is_remembered(
     assert way.refusal() == ""
     fetch(way, f"{scheme}://127.0.0.1:{canary.port}/x", tmp_path)
     assert way.refusal() == "it leads to 127.0.0.1, which is not on the internet"
-    assert canary.hits == []
+    assert canary.requests == []
 
 
 def test_what_is_allowed_is_reached(way_for: WayFor, canary: Canary, tmp_path: Path) -> None:
     way = way_for("127.0.0.1")
     fetch(way, f"http://127.0.0.1:{canary.port}/x", tmp_path)
-    assert canary.hits == ["GET /x/info/refs?service=git-upload-pack"]
+    assert canary.requests == ["GET /x/info/refs?service=git-upload-pack"]
     assert way.refusal() == ""
 
 
@@ -91,7 +91,7 @@ def test_an_administrator_s_proxy_is_the_way(
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{canary.port}")
     way = way_for()
     fetch(way, "http://known-to-the-proxy.invalid/x", tmp_path)
-    assert canary.hits[0].startswith("GET http://known-to-the-proxy.invalid/x")
+    assert canary.requests[0].startswith("GET http://known-to-the-proxy.invalid/x")
     with pytest.raises(GuardError) as caught:
         way.choose("http://0x7f.1/x")
     assert says(caught.value.refusal) == (
@@ -133,12 +133,12 @@ def test_this_process_connects_to_nothing_that_it_does_not_find(
     connection = http.client.HTTPConnection("127.0.0.1", canary.port)
     with pytest.raises(OSError, match="is at"):
         connection.request("GET", "/")
-    assert canary.hits == []
+    assert canary.requests == []
     trusted = http.client.HTTPConnection("localhost", canary.port)
     trusted.request("GET", "/")
     trusted.getresponse().read()
     trusted.close()
-    assert canary.hits == ["GET /"]
+    assert canary.requests == ["GET /"]
     assert told == ["it leads to 127.0.0.1, which is not on the internet"]
 
 

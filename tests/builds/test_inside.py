@@ -560,7 +560,7 @@ def test_a_submodule_leads_to_no_canary(
         guarded(
             server.url(f"outer-canary-{depth}"), commit, depth=depth, allowed_networks=["127.0.0.1"]
         )
-    assert canary.hits == []
+    assert canary.requests == []
 
 
 @pytest.mark.parametrize("content", ["large", "many", "submodule", "history", "checkout"])

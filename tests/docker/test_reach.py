@@ -159,8 +159,8 @@ def test_no_canary_is_reached_whatever_the_address(
         fine = git_server.create(name, {"file": "1"})
         ways.append((f"{allowed}/{name}.git", fine))
         said = fetched(docker_client, repo2docker_image, ways, guarded=True)
-        assert redirecting.hits
-        assert canary.hits == []
+        assert redirecting.requests
+        assert canary.requests == []
         assert [url for url, what in said.items() if "REACHED" in what] == []
         assert [url for url, what in said.items() if what == "fetched"] == [ways[-1][0]]
         assert len(said) >= 30
@@ -171,7 +171,7 @@ def test_no_canary_is_reached_whatever_the_address(
         control = [*ways[:6], *ways[len(spellings(gateway)) :][:4], *ways[-4:]]
         said = fetched(docker_client, repo2docker_image, control, guarded=False)
         assert len([url for url, what in said.items() if "REACHED" in what]) >= 4
-        assert len(canary.hits) >= 6
+        assert len(canary.requests) >= 6
 
 
 async def refused(bench: Bench, plan: BuildPlan) -> BuildError:
