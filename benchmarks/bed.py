@@ -10,9 +10,8 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +30,7 @@ from repo2dockerspawner.keys import BuildInputs, build_key, container_name, imag
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["SERVER", "Bed", "CaseError", "ContainerEvents", "Options", "launch", "stepped"]
+__all__ = ["SERVER", "Bed", "CaseError", "Options", "launch", "stepped"]
 
 # Our config restricts repo2docker to one provider; stock repo2docker gets the same in two lines,
 # because without them it asks a host on the internet first.
@@ -110,78 +109,6 @@ def launch(
     if not answer.ok:
         raise CaseError(f"The hub refused to start ({answer.status_code}): {answer.text[:300]}")
     return posted, client.progress(timeout=timeout)
-
-
-class ContainerEvents:
-    """What the engine says of containers, as it comes, while the ``with`` block runs."""
-
-    def __init__(self) -> None:
-        self._client = engine.client()
-        self._api: Any = self._client.api
-        self._came = threading.Condition()
-        self._events: list[dict[str, Any]] = []
-        self._stream: Any = None
-
-    def __enter__(self) -> Self:
-        self._stream = self._api.events(filters={"type": "container"}, decode=True)
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stream.close()
-        self._thread.join(5)
-        self._client.close()
-
-    def _read(self) -> None:
-        # Closed in mid-reading: whatever the half-read answer makes of it is the end.
-        with contextlib.suppress(Exception):
-            for event in self._stream:
-                with self._came:
-                    self._events.append(event)
-                    self._came.notify_all()
-
-    def of(
-        self, action: str, matches: Callable[[Mapping[str, str]], bool], since: float = 0
-    ) -> list[float]:
-        """When the containers that match did this (``start``, ``create``), since 1970.
-
-        Args:
-            action: the event.
-            matches: told the container's name (as ``name``) and labels.
-            since: seconds; earlier events do not count.
-        """
-        with self._came:
-            times = [
-                event["timeNano"] / 1e9
-                for event in self._events
-                if event["Action"] == action and matches(event["Actor"]["Attributes"])
-            ]
-        return [time for time in times if time >= since]
-
-    def first(
-        self,
-        action: str,
-        matches: Callable[[Mapping[str, str]], bool],
-        since: float,
-        timeout: float = 10,
-    ) -> float:
-        """When the first container that matches did this, waited for if need be.
-
-        Raises:
-            CaseError: none did within ``timeout`` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while not (found := self.of(action, matches, since)):
-            with self._came:
-                if not self._came.wait(deadline - time.monotonic()):
-                    raise CaseError(f"The engine told of no {action} that was waited for.")
-        return found[0]
 
 
 class Bed:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 
 from testbed import names
+from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
 
-from .bed import Bed, CaseError, ContainerEvents, Options, launch
+from .bed import Bed, CaseError, Options, launch
 from .figures import Row, row_of_medians
 
 CASE = "cached-launch"

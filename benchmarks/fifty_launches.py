@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from testbed import names
+from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
 
-from .bed import SERVER, Bed, CaseError, ContainerEvents, Options, launch
+from .bed import SERVER, Bed, CaseError, Options, launch
 from .figures import Aim, Row, median
 
 CASE = "fifty-launches"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ import docker
 import docker.errors
 
 from testbed import engine
+from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.names import LABEL_PREFIX
 
@@ -27,26 +29,16 @@ __all__ = [
 _KEY, _REPO = f"{LABEL_PREFIX}key", f"{LABEL_PREFIX}repo"
 
 
-def builds_begun(client: docker.DockerClient, url: str, since: float) -> int:
-    """How many build containers the engine has created for a repository, as far as it remembers.
-
-    It remembers its last 256 events, so on a busy engine this may be too few, never too many.
+def builds_begun(events: ContainerEvents, url: str, since: float = 0) -> int:
+    """How many build containers the engine has created for a repository up to now.
 
     Args:
-        client: of the engine.
+        events: kept since before the first of them.
         url: the repository's; any part of it will do.
         since: seconds since 1970.
     """
-    # the engine takes fractions of a second, docker-py's hints know of whole ones alone
-    told = client.api.events(  # type: ignore[call-overload]
-        since=f"{since:.6f}",
-        until=f"{time.time():.6f}",
-        filters={"type": "container", "event": "create", "label": _KEY},
-        decode=True,
-    )
-    about = [event["Actor"]["Attributes"] for event in told]
     # servers and trial runs of an image have its labels too
-    return sum(_is_build(one["name"]) and url in _repo(one) for one in about)
+    return len(events.of("create", lambda one: _is_build(one["name"]) and url in _repo(one), since))
 
 
 def build_containers(client: docker.DockerClient, url: str) -> list[dict[str, Any]]:
@@ -120,5 +112,5 @@ def _is_build(name: str) -> bool:
     return name.startswith("r2d-build-")
 
 
-def _repo(labels: dict[str, str]) -> str:
+def _repo(labels: Mapping[str, str]) -> str:
     return unquote(labels.get(_REPO, ""))

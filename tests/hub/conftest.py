@@ -10,6 +10,7 @@ import docker
 import jupyterhub
 import pytest
 from testbed import names
+from testbed.containerevents import ContainerEvents
 from testbed.gitserver import Content, GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
@@ -109,6 +110,13 @@ def make_repo(git_server: GitServer, base_image: str) -> MakeRepo:
         return make_repository(git_server, content, name=name)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def engine_events() -> Iterator[ContainerEvents]:
+    """What the engine's containers have done since the first test that asks for it."""
+    with ContainerEvents() as events:
+        yield events
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 import docker
 import pytest
 import requests
+from testbed.containerevents import ContainerEvents
 from testbed.gitserver import GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient, form_fields
@@ -77,7 +78,7 @@ def nothing_began(client: HubClient) -> bool:
 def test_no_get_but_a_visit_starts_what_is_trusted(
     client: HubClient,
     make_repo: MakeRepo,
-    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
     headers: dict[str, str],
 ) -> None:
     repo = make_repo()
@@ -95,11 +96,11 @@ def test_no_get_but_a_visit_starts_what_is_trusted(
     assert answer.status_code in {200, 403}
     assert "/hub/spawn-pending/" not in answer.url
     assert nothing_began(client)
-    assert builds_begun(docker_client, repo.url, began) == 0
+    assert builds_begun(engine_events, repo.url, began) == 0
 
 
 def test_a_visit_from_another_site_starts_what_is_trusted_and_fills_in_what_is_not(
-    client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
+    client: HubClient, make_repo: MakeRepo, engine_events: ContainerEvents
 ) -> None:
     repo = make_repo(None, "RUN sleep 30")
     headers = {**fetched("navigate", "document"), "Referer": FOREIGN["Referer"]}
@@ -118,7 +119,7 @@ def test_a_visit_from_another_site_starts_what_is_trusted_and_fills_in_what_is_n
     page = visit(**{"opt-repo": repo.url, "opt-ref": repo.commit})
     assert form_fields(page.text, "form#spawn_form")[1]["ref"] == repo.commit
     assert nothing_began(client)
-    assert builds_begun(docker_client, repo.url, began) == 0
+    assert builds_begun(engine_events, repo.url, began) == 0
     # documented: this is what trusted_repos is for
     page = visit(**{"opt-repo": repo.url})
     assert "/hub/spawn-pending/" in page.url
@@ -126,7 +127,11 @@ def test_a_visit_from_another_site_starts_what_is_trusted_and_fills_in_what_is_n
 
 
 def test_a_form_of_another_site_starts_nothing(
-    hub: HubProcess, client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
+    hub: HubProcess,
+    client: HubClient,
+    make_repo: MakeRepo,
+    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
 ) -> None:
     repo = make_repo()
     client.spawn_page()
@@ -150,12 +155,12 @@ def test_a_form_of_another_site_starts_nothing(
                 )
                 assert answer.status_code == 403, (query, headers)
     assert nothing_began(client)
-    assert builds_begun(docker_client, repo.url, began) == 0
+    assert builds_begun(engine_events, repo.url, began) == 0
     assert server_container(docker_client, hub, client.username) is None
 
 
 def test_another_person_s_token_of_a_form_starts_nothing(
-    log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
+    log_in: LogIn, make_repo: MakeRepo, engine_events: ContainerEvents
 ) -> None:
     mallory, ann = log_in(), log_in()
     repo = make_repo()
@@ -171,12 +176,12 @@ def test_another_person_s_token_of_a_form_starts_nothing(
     )
     assert answer.status_code == 403
     assert nothing_began(ann)
-    assert builds_begun(docker_client, repo.url, began) == 0
+    assert builds_begun(engine_events, repo.url, began) == 0
 
 
 @pytest.mark.parametrize("path", ["server", "servers/lab"], ids=["default", "named"])
 def test_a_request_of_another_site_to_the_api_starts_and_ends_nothing(
-    client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient, path: str
+    client: HubClient, make_repo: MakeRepo, engine_events: ContainerEvents, path: str
 ) -> None:
     repo = make_repo(None, "RUN sleep 60")
     address = urljoin(client.base_url, f"hub/api/users/{client.username}/{path}")
@@ -194,7 +199,7 @@ def test_a_request_of_another_site_to_the_api_starts_and_ends_nothing(
         answer = client.session.post(address, data=body, headers=headers, timeout=30)
         assert answer.status_code == 403, headers
     assert nothing_began(client)
-    assert builds_begun(docker_client, repo.url, began) == 0
+    assert builds_begun(engine_events, repo.url, began) == 0
 
     name = "lab" if "lab" in path else ""
     assert client.start_server({"repo": repo.url}, name).status_code in {201, 202}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from testbed.containerevents import ContainerEvents
 from testbed.hubclient import HubClient
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.watch import builds_begun, builds_going_on, wait_until_gone
@@ -21,7 +22,7 @@ def start(client: HubClient, repo: str) -> int:
 
 
 def test_a_crowd_on_one_new_repository_costs_one_build_and_all_see_it(
-    make_repo: MakeRepo, log_in: LogIn, docker_client: docker.DockerClient
+    make_repo: MakeRepo, log_in: LogIn, engine_events: ContainerEvents
 ) -> None:
     talk = f"RUN for i in 1 2 3 4 5 6; do echo {secrets.token_hex(4)} l-$i; sleep 1; done"
     repo = make_repo({"which.txt": "shared"}, talk)
@@ -33,7 +34,7 @@ def test_a_crowd_on_one_new_repository_costs_one_build_and_all_see_it(
         events = list(pool.map(lambda client: client.wait_ready(timeout=180), people))
 
     assert set(codes) <= {201, 202}
-    assert builds_begun(docker_client, repo.url, began) <= 1
+    assert builds_begun(engine_events, repo.url, began) == 1
     for told in events:
         log = "\n".join(str(event.get("message")) for event in told)
         assert "l-1" in log, log
@@ -97,7 +98,7 @@ def test_one_user_may_have_only_so_many_builds_under_way(
 
 @pytest.mark.any_jupyterhub
 def test_a_reserve_of_disk_that_is_gone_refuses_a_build_but_no_ready_image(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
+    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, engine_events: ContainerEvents
 ) -> None:
     ready = make_repo({"which.txt": "ready"})
     plenty = make_hub()
@@ -113,7 +114,7 @@ def test_a_reserve_of_disk_that_is_gone_refuses_a_build_but_no_ready_image(
     answer = client.start_server({"repo": new.url})
     assert answer.status_code == 503
     assert "no room" in answer.text
-    assert builds_begun(docker_client, new.url, began) == 0
+    assert builds_begun(engine_events, new.url, began) == 0
     assert start(client, ready.url) in {201, 202}
     client.wait_ready()
 

@@ -12,6 +12,7 @@ import jupyterhub
 import pytest
 from bs4 import BeautifulSoup
 from testbed import names
+from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient, SpawnFailedError, error_text, form_fields
 from testbed.kinds import LogIn, MakeHub, MakeRepo
@@ -339,6 +340,7 @@ def test_rest_refuses_what_must_not_reach_git(
     hub: HubProcess,
     refused_client: HubClient,
     docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
     options: dict[str, Any],
 ) -> None:
     began = time.time()
@@ -350,7 +352,7 @@ def test_rest_refuses_what_must_not_reach_git(
     assert "secret" not in answer.text
     assert server_container(docker_client, hub, "refused") is None
     if isinstance(options["repo"], str):
-        assert builds_begun(docker_client, options["repo"], began) == 0
+        assert builds_begun(engine_events, options["repo"], began) == 0
 
 
 def test_a_refused_person_can_start_afterwards(refused_client: HubClient) -> None:
@@ -359,7 +361,10 @@ def test_a_refused_person_can_start_afterwards(refused_client: HubClient) -> Non
 
 
 def test_a_form_without_its_token_starts_nothing(
-    client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
+    client: HubClient,
+    make_repo: MakeRepo,
+    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
 ) -> None:
     repo = make_repo()
     began = time.time()
@@ -369,5 +374,5 @@ def test_a_form_without_its_token_starts_nothing(
     )
 
     assert answer.status_code == 403
-    assert builds_begun(docker_client, repo.url, began) == 0
+    assert builds_begun(engine_events, repo.url, began) == 0
     assert builds_going_on(docker_client, repo.url) == []

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import docker
 import pytest
 from bs4 import BeautifulSoup
+from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.hubclient import Event, HubClient, SpawnFailedError, error_text, form_fields
 from testbed.kinds import LogIn, MakeHub, MakeRepo
@@ -40,6 +41,7 @@ def test_a_link_fills_in_the_form_and_starts_nothing(  # noqa: PLR0917 - fixture
     client: HubClient,
     make_repo: MakeRepo,
     docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
     prefix: str,
     server_name: str,
 ) -> None:
@@ -57,7 +59,7 @@ def test_a_link_fills_in_the_form_and_starts_nothing(  # noqa: PLR0917 - fixture
     _, fields = form_fields(page.text, "form#spawn_form")
     assert {name: fields[name] for name in linked} == linked
     time.sleep(0.5)
-    assert builds_begun(docker_client, repo.url, began) == 0
+    assert builds_begun(engine_events, repo.url, began) == 0
     assert server_container(docker_client, hub, client.username) is None
     model = client.server_model(server_name)
     assert model is None or model.get("pending") is None

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import requests
 from bs4 import BeautifulSoup
+from testbed.containerevents import ContainerEvents
 from testbed.gitserver import GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
@@ -88,7 +89,7 @@ def test_what_is_not_allowed_comes_back_beside_its_field_and_rest_is_told_the_sa
     client: HubClient,
     git_server: GitServer,
     make_repo: MakeRepo,
-    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
 ) -> None:
     denied = make_repo(name="x").url.replace("/t", "/denied-t")
     began = time.time()
@@ -102,12 +103,12 @@ def test_what_is_not_allowed_comes_back_beside_its_field_and_rest_is_told_the_sa
         told = start(client, url)
         assert told.status_code == 403
         assert trait in told.json()["message"]
-    assert builds_begun(docker_client, denied, began) == 0
+    assert builds_begun(engine_events, denied, began) == 0
     assert not [line for line in git_server.requests if "/denied-t" in line], "not even looked up"
 
 
 def test_the_hook_is_asked_and_a_broken_one_lets_nothing_through(
-    hub: HubProcess, client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
+    hub: HubProcess, client: HubClient, make_repo: MakeRepo, engine_events: ContainerEvents
 ) -> None:
     refused, broken = make_repo(name="refused"), make_repo(name="broken")
     began = time.time()
@@ -120,7 +121,7 @@ def test_the_hook_is_asked_and_a_broken_one_lets_nothing_through(
     assert "course list" not in answer.text
     assert "RuntimeError: the course list is gone" in hub.log
     for repo in (refused, broken):
-        assert builds_begun(docker_client, repo.url, began) == 0
+        assert builds_begun(engine_events, repo.url, began) == 0
 
 
 def test_limits_hold_for_users_groups_and_the_line(
