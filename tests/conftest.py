@@ -6,10 +6,9 @@ Nothing here imports Docker or the engine until a test asks for it.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +16,7 @@ from testbed import names
 
 if TYPE_CHECKING:
     import docker
+    from testbed.containerevents import ContainerEvents
     from testbed.gitserver import GitServer
 
 # The machine may have other work: how long an example takes says nothing about the code.
@@ -25,7 +25,6 @@ settings.load_profile("suite")
 
 _HERE = Path(__file__).parent
 _KINDS = ("docker", "hub", "browser")
-_LEFT = {"created", "running", "restarting", "paused"}
 
 
 def _kind(path: Path) -> str:
@@ -89,32 +88,32 @@ def chromium() -> str:
     pytest.fail("No Chromium here: run `scripts/setup browser`.", pytrace=False)
 
 
-def _left(client: docker.DockerClient, since: int) -> list[dict[str, Any]]:
-    from testbed import engine
+@pytest.fixture(scope="session")
+def engine_events(docker_client: docker.DockerClient) -> Iterator[ContainerEvents]:
+    """What the engine's containers have done since the first test that asks for it."""
+    from testbed.containerevents import ContainerEvents
 
-    return [
-        entry
-        for entry in engine.labelled_containers(client, since)
-        if f"{names.LABEL_PREFIX}key" in entry["Labels"] and entry["State"] in _LEFT
-    ]
+    with ContainerEvents() as events:
+        yield events
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test on the engine no build container of it may run or wait to be started."""
-    if not _kind(request.path):
+    """After a test on the engine no build container of it may run or wait to be started.
+
+    Only this process's own are looked at: other tests may run on the same engine.
+    """
+    kind = _kind(request.path)
+    # A browser test's hub goes on after it, and may end a build only then: see that fixture.
+    if kind not in {"docker", "hub"}:
         yield
         return
-    from testbed import engine
+    from testbed.scripted import SCRIPTED_ADDRESS
+    from testbed.watch import still_going_on
 
-    client = request.getfixturevalue("docker_client")
-    since = int(time.time())
+    client, git = (request.getfixturevalue(name) for name in ("docker_client", "git_server"))
     yield
-    # What was told to end may take a moment to be gone.
-    deadline = time.monotonic() + 5
-    while (left := _left(client, since)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    engine.remove_containers(client, [entry["Id"] for entry in left])
+    # Servers of the module's hub may go on.
+    left = still_going_on(client, SCRIPTED_ADDRESS, f":{git.port}/", servers=kind == "docker")
     if left:
-        said = ", ".join(f"{entry['Names'][0].lstrip('/')} ({entry['State']})" for entry in left)
-        pytest.fail(f"The test left build containers: {said}", pytrace=False)
+        pytest.fail(f"The test left build containers: {', '.join(left)}", pytrace=False)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from repo2dockerspawner.builds.events import Event
@@ -17,7 +15,7 @@ from repo2dockerspawner.keys import BuildInputs, build_key, container_name, imag
 from .gitserver import GitServer
 from .names import NETWORKS, REPO2DOCKER_IMAGE, SINGLEUSER_IMAGE
 
-__all__ = ["DOCKERFILE", "Bench", "until"]
+__all__ = ["DOCKERFILE", "Bench", "build"]
 
 DOCKERFILE = f"""FROM {SINGLEUSER_IMAGE}
 COPY --chown=1000:1000 . /home/jovyan/
@@ -64,18 +62,20 @@ class Bench:
 
     async def build(self, plan: BuildPlan) -> tuple[str, list[Event]]:
         """Build, and return the image and all events."""
-        build = self.pool.join(plan, "somebody")
-        try:
-            events = [event async for event in build.follow()]
-            return await build.result(), events
-        finally:
-            self.pool.leave(build)
+        return await build(self.pool, plan)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until something is so."""
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it did not come so")
+async def build(
+    pool: BuildPool, plan: BuildPlan, user: str = "somebody"
+) -> tuple[str, list[Event]]:
+    """Build in a pool as a person who waits; return the image and all events.
+
+    Raises:
+        Repo2DockerError: why there is no image.
+    """
+    one = pool.join(plan, user)
+    try:
+        events = [event async for event in one.follow()]
+        return await one.result(), events
+    finally:
+        pool.leave(one)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repo2dockerspawner.engine import Engine
+from .scripted import OwnEngine
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -316,7 +316,7 @@ class EngineProxy:
                 self._end(connection)
 
 
-class ProxiedEngine(Engine):
+class ProxiedEngine(OwnEngine):
     """The engine behind a proxy; build containers get its real socket.
 
     Args:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import docker
 import docker.errors
@@ -22,11 +23,14 @@ from repo2dockerspawner.engine import Engine
 from repo2dockerspawner.images import Image, Images
 from repo2dockerspawner.keys import container_name, image_name, labels
 
-from .names import BASE_IMAGE, TESTBED_PREFIX
+from .builds import build
+from .names import BASE_IMAGE, LABEL_PREFIX, TESTBED_PREFIX
 
 __all__ = [
+    "OURS",
     "SCRIPTED_ADDRESS",
     "SCRIPTED_IMAGE",
+    "OwnEngine",
     "ScriptBench",
     "UnbuiltImages",
     "printed",
@@ -41,6 +45,9 @@ SCRIPTED_IMAGE = f"{TESTBED_PREFIX}scripted-{uuid.uuid4().hex[:8]}"
 
 SCRIPTED_ADDRESS = f"https://script.test/{os.getpid()}-{uuid.uuid4().hex[:8]}"
 """What this process's builds say they build; tells them from those of other test runs."""
+
+OURS = {"repo2dockerspawner-testbed.of": SCRIPTED_ADDRESS}
+"""The label by which `OwnEngine` knows a container of a test's that isn't labelled as a build."""
 
 _PROGRAM = b'#!/bin/sh\nexec sh -c "$SCRIPT"\n'
 
@@ -99,6 +106,28 @@ def ready_image(client: docker.DockerClient, plan: BuildPlan) -> Iterator[None]:
             client.images.remove(plan.image, force=True)
 
 
+class OwnEngine(Engine):
+    """The real engine, but its list has no containers but those of this process's tests.
+
+    For what looks at all of them, as a sweep does: other tests on the same engine have theirs.
+    """
+
+    def _made(self, kwargs: dict[str, Any]) -> docker.APIClient:
+        client = super()._made(kwargs)
+        listed = client.containers
+
+        def own(*arguments: Any, **more: Any) -> list[dict[str, Any]]:
+            return [one for one in listed(*arguments, **more) if _is_own(one["Labels"] or {})]
+
+        client.containers = own  # type: ignore[method-assign]
+        return client
+
+
+def _is_own(labels: Mapping[str, str]) -> bool:
+    says = unquote(labels.get(f"{LABEL_PREFIX}repo", ""))
+    return says == SCRIPTED_ADDRESS or labels.items() >= OURS.items()
+
+
 class UnbuiltImages(Images):
     """Doesn't see a scripted build's image before the build: it is there from the first.
 
@@ -140,12 +169,7 @@ class ScriptBench:
 
     async def build(self, plan: BuildPlan, user: str = "somebody") -> list[Event]:
         """Build; return all events, or raise why there is no image."""
-        build = self.pool.join(plan, user)
-        try:
-            events = [event async for event in build.follow()]
-            await build.result()
-        finally:
-            self.pool.leave(build)
+        _, events = await build(self.pool, plan, user)
         return events
 
     def state(self, plan: BuildPlan) -> str:

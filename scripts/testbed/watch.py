@@ -15,6 +15,7 @@ from testbed import engine
 from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.names import LABEL_PREFIX
+from testbed.waiting import wait_until
 
 __all__ = [
     "build_containers",
@@ -23,6 +24,7 @@ __all__ = [
     "built_images",
     "remove_builds",
     "server_container",
+    "still_going_on",
     "wait_until_gone",
 ]
 
@@ -44,11 +46,7 @@ def builds_begun(events: ContainerEvents, url: str, since: float = 0) -> int:
 def build_containers(client: docker.DockerClient, url: str) -> list[dict[str, Any]]:
     """The engine's list entries of a repository's build containers, whatever their state."""
     found = client.api.containers(all=True, filters={"label": _KEY})
-    return [
-        entry
-        for entry in found
-        if _is_build(entry["Names"][0].lstrip("/")) and url in _repo(entry["Labels"])
-    ]
+    return [entry for entry in found if _is_build(_name(entry)) and url in _repo(entry["Labels"])]
 
 
 def builds_going_on(client: docker.DockerClient, url: str) -> list[str]:
@@ -56,8 +54,39 @@ def builds_going_on(client: docker.DockerClient, url: str) -> list[str]:
 
     One that has ended may be kept for a while, since it is the build's log.
     """
-    states = [str(entry["State"]) for entry in build_containers(client, url)]
-    return [state for state in states if state not in {"exited", "dead", "removing"}]
+    return [str(entry["State"]) for entry in build_containers(client, url) if _goes_on(entry)]
+
+
+def still_going_on(
+    client: docker.DockerClient, *urls: str, servers: bool = False, seconds: float = 5
+) -> list[str]:
+    """Give what repositories' containers go on some time to end, and remove what has not.
+
+    Args:
+        client: of the engine.
+        urls: the repositories'; any part of one will do.
+        servers: whether whatever else is made from their images counts, too.
+        seconds: how long they have.
+
+    Returns:
+        The names and states of what was removed.
+    """
+
+    def left() -> list[dict[str, Any]]:
+        found = client.api.containers(all=True, filters={"label": _KEY})
+        return [
+            entry
+            for entry in found
+            if _goes_on(entry)
+            and (servers or _is_build(_name(entry)))
+            and any(url in _repo(entry["Labels"]) for url in urls)
+        ]
+
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not left(), seconds)
+    found = left()
+    engine.remove_containers(client, [entry["Id"] for entry in found])
+    return [f"{_name(entry)} ({entry['State']})" for entry in found]
 
 
 def wait_until_gone(client: docker.DockerClient, url: str, seconds: float = 3) -> float:
@@ -70,10 +99,11 @@ def wait_until_gone(client: docker.DockerClient, url: str, seconds: float = 3) -
         TimeoutError: one still does.
     """
     started = time.monotonic()
-    while left := builds_going_on(client, url):
-        if time.monotonic() - started > seconds:
-            raise TimeoutError(f"The build of {url} goes on ({left[0]}).")
-        time.sleep(0.05)
+    try:
+        wait_until(lambda: not builds_going_on(client, url), seconds)
+    except AssertionError:
+        states = builds_going_on(client, url)
+        raise TimeoutError(f"The build of {url} goes on ({', '.join(states)}).") from None
     return time.monotonic() - started
 
 
@@ -106,6 +136,15 @@ def server_container(
         if f"JUPYTERHUB_USER={username}" in found["Config"]["Env"]:
             return found
     return None
+
+
+def _goes_on(entry: Mapping[str, Any]) -> bool:
+    return entry["State"] not in {"exited", "dead", "removing"}
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    # none at the moment at which it is removed
+    return str((entry["Names"] or [""])[0]).lstrip("/")
 
 
 def _is_build(name: str) -> bool:

@@ -57,8 +57,3 @@ def page(request: pytest.FixtureRequest, browser: Browser, hub: HubProcess) -> I
     context.close()
     assert dialogs == []
     assert breaches == []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left() -> None:
-    """The hub goes on after a test, and may end a build only then: see ``hub`` for what is left."""

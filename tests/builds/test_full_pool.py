@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from dockerspawner import DockerSpawner
-from testbed.builds import until
 from testbed.fakeclient import FakeClient, FakedEngine
 from testbed.fakeengine import FakeEngine, Script
+from testbed.waiting import until
 
 from repo2dockerspawner.builds.container import ContainerBuilder
 from repo2dockerspawner.builds.plan import BuildPlan

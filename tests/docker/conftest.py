@@ -10,16 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import psutil
 import pytest
 from testbed.builds import Bench
-from testbed.engine import remove_containers
 from testbed.engineproxy import EngineProxy, ProxiedEngine
 from testbed.gitserver import GitServer
-from testbed.names import LABEL_PREFIX
-from testbed.scripted import SCRIPTED_ADDRESS, ScriptBench, scripted_image
+from testbed.scripted import OwnEngine, ScriptBench, scripted_image
 
 from repo2dockerspawner.builds.container import ContainerBuilder
 from repo2dockerspawner.builds.pool import BuildPool
@@ -44,41 +41,11 @@ def _open_files() -> list[str]:
     return found
 
 
-def _unended(client: docker.DockerClient, addresses: list[str]) -> list[str]:
-    """Return the build containers of these addresses that run or wait to be started."""
-    found = client.api.containers(all=True, filters={"label": f"{LABEL_PREFIX}key"})
-    return [
-        entry["Id"]
-        for entry in found
-        if entry["State"] in ("created", "running", "paused", "restarting")
-        and any(one in unquote(entry["Labels"].get(f"{LABEL_PREFIX}repo", "")) for one in addresses)
-    ]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test no build container of it may run or wait to be started.
-
-    Only this process's own are looked at: other tests may run on the same engine.
-    """
-    client = request.getfixturevalue("docker_client")
-    addresses = [SCRIPTED_ADDRESS]
-    if "git_server" in request.fixturenames:
-        addresses.append(request.getfixturevalue("git_server").url("x").rsplit("/", 1)[0])
-    yield
-    deadline = time.monotonic() + _SETTLE
-    while (left := _unended(client, addresses)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    remove_containers(client, left)
-    if left:
-        pytest.fail(f"The test left build containers: {left}", pytrace=False)
-
-
 @pytest.fixture(autouse=True)
 def _no_thread_and_no_file_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a test no thread of ours may live, and no file or socket more be open."""
     # these live longer than one test
-    for name in ("git_server", "scripted"):
+    for name in ("git_server", "scripted", "engine_events"):
         if name in request.fixturenames:
             request.getfixturevalue(name)
     client = request.getfixturevalue("docker_client")
@@ -130,7 +97,7 @@ def proxy(tmp_path: Path) -> Iterator[EngineProxy]:
 @pytest.fixture
 async def scripts(scripted: None, docker_client: docker.DockerClient) -> AsyncIterator[ScriptBench]:
     """A pool on the real engine for builds that are scripts, closed at the end."""
-    bench = ScriptBench.on(Engine(), docker_client, limit=4)
+    bench = ScriptBench.on(OwnEngine(), docker_client, limit=4)
     yield bench
     await bench.close()
 

@@ -19,7 +19,7 @@ import docker
 import docker.errors
 import psutil
 import pytest
-from testbed.builds import until
+from testbed.builds import build
 from testbed.names import BASE_IMAGE
 from testbed.scripted import SCRIPTED_ADDRESS, said
 from testbed.secondengine import (
@@ -29,6 +29,7 @@ from testbed.secondengine import (
     second_engine_possible,
 )
 from testbed.socketbuilds import add_socket_builder, socket_plan
+from testbed.waiting import until
 
 from repo2dockerspawner.builds.events import Event
 from repo2dockerspawner.builds.imagetar import without_names
@@ -67,12 +68,7 @@ class Two:
     builds: docker.DockerClient
 
     async def build(self, plan: BuildPlan) -> list[Event]:
-        build = self.here.pool.join(plan, "somebody")
-        try:
-            events = [event async for event in build.follow()]
-            await build.result()
-        finally:
-            self.here.pool.leave(build)
+        _, events = await build(self.here.pool, plan)
         return events
 
     def images(self, client: docker.DockerClient, plan: BuildPlan) -> list[str]:

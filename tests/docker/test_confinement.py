@@ -8,9 +8,10 @@ from typing import Any
 
 import docker
 import pytest
-from testbed.builds import Bench, until
+from testbed.builds import Bench
 from testbed.names import SINGLEUSER_IMAGE
 from testbed.scripted import ScriptBench, printed, ready_image, scripted_plan
+from testbed.waiting import until
 
 from repo2dockerspawner.builds import sweeping
 from repo2dockerspawner.builds.plan import CONFIG_DIR, BuildPlan

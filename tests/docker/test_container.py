@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import docker
 import pytest
-from testbed.builds import Bench, until
+from testbed.builds import Bench
 from testbed.names import BASE_IMAGE, REPO2DOCKER_IMAGES, SINGLEUSER_IMAGE
+from testbed.waiting import until
 
 from repo2dockerspawner.builds.container import ContainerBuilder
 from repo2dockerspawner.builds.pool import BuildPool

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from testbed.builds import Bench, until
+from testbed.builds import Bench
 from testbed.engineproxy import EngineProxy, ProxiedEngine
 from testbed.names import SINGLEUSER_IMAGE
 from testbed.scripted import (
@@ -25,6 +25,7 @@ from testbed.scripted import (
     said,
     scripted_plan,
 )
+from testbed.waiting import until
 
 import repo2dockerspawner
 from repo2dockerspawner.builds import container as container_module

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import docker
 import pytest
-from testbed.builds import Bench, until
+from testbed.builds import Bench
 from testbed.names import BASE_IMAGE, REPO2DOCKER_IMAGE, REPO2DOCKER_OLD_IMAGE, SINGLEUSER_IMAGE
 from testbed.scripted import ScriptBench, ready_image, said, scripted_plan
 from testbed.secondengine import SecondEngine, second_engine_possible
+from testbed.waiting import until
 
 from repo2dockerspawner.builds.build import Build
 from repo2dockerspawner.builds.limits import Limits

@@ -14,10 +14,11 @@ import docker
 import docker.errors
 import pytest
 from testbed.buildprocess import BuildProcess
-from testbed.scripted import ready_image, scripted_plan
+from testbed.containerevents import ContainerEvents
+from testbed.scripted import OwnEngine, ready_image, scripted_plan
+from testbed.waiting import wait_until
 
 from repo2dockerspawner.builds.container import ContainerBuilder
-from repo2dockerspawner.engine import Engine
 
 ROUNDS = 10
 
@@ -42,20 +43,14 @@ def two(start: Callable[[], BuildProcess]) -> list[BuildProcess]:
 
 
 async def sweep() -> None:
-    engine = Engine()
+    engine = OwnEngine()
     await ContainerBuilder(engine).sweep([])
     engine.close()
 
 
-def created(client: docker.DockerClient, name: str, since: float) -> int:
+def created(events: ContainerEvents, name: str, since: float) -> int:
     """Return how many containers of a name have been created."""
-    told = client.api.events(
-        since=int(since),
-        until=int(time.time()) + 1,
-        filters={"type": "container", "event": "create", "container": name},
-        decode=True,
-    )
-    return sum(event["Actor"]["Attributes"]["name"] == name for event in told)
+    return len(events.of("create", lambda one: one["name"] == name, since))
 
 
 def state(client: docker.DockerClient, name: str) -> str:
@@ -66,14 +61,11 @@ def state(client: docker.DockerClient, name: str) -> str:
 
 
 def wait_for(client: docker.DockerClient, name: str, *states: str) -> None:
-    deadline = time.monotonic() + 10
-    while state(client, name) not in states:
-        assert time.monotonic() < deadline, state(client, name)
-        time.sleep(0.02)
+    wait_until(lambda: state(client, name) in states, said=lambda: state(client, name))
 
 
 def test_two_processes_at_the_same_moment_make_one_container(
-    two: list[BuildProcess], docker_client: docker.DockerClient
+    two: list[BuildProcess], docker_client: docker.DockerClient, engine_events: ContainerEvents
 ) -> None:
     for _ in range(ROUNDS):
         plan = scripted_plan("echo one; sleep 0.7; echo two")
@@ -82,13 +74,17 @@ def test_two_processes_at_the_same_moment_make_one_container(
             for process in two:
                 process.order(plan, since + 0.1)
             assert [process.result() for process in two] == [{"image": plan.image}] * 2
-            assert created(docker_client, plan.container, since) == 1
+            assert created(engine_events, plan.container, since) == 1
             assert not state(docker_client, plan.container)
 
 
 @pytest.mark.parametrize(("retention", "most"), [(60, 1), (0, 2)])
 def test_a_failure_is_told_to_both_processes_as_it_is(
-    two: list[BuildProcess], docker_client: docker.DockerClient, retention: int, most: int
+    two: list[BuildProcess],
+    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
+    retention: int,
+    most: int,
 ) -> None:
     """Where it isn't kept, who comes too late to see how it ended builds once more to know."""
     for _ in range(3):
@@ -97,13 +93,15 @@ def test_a_failure_is_told_to_both_processes_as_it_is(
         for process in two:
             process.order(plan, at)
         assert [process.result()["reason"] for process in two] == ["build_failed"] * 2
-        assert 1 <= created(docker_client, plan.container, at) <= most
+        assert 1 <= created(engine_events, plan.container, at) <= most
         with suppress(docker.errors.NotFound):
             docker_client.api.remove_container(plan.container)
 
 
 def test_when_one_process_is_killed_at_any_moment_the_other_gets_the_image(
-    start: Callable[[], BuildProcess], docker_client: docker.DockerClient
+    start: Callable[[], BuildProcess],
+    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
 ) -> None:
     survivor = start()
     for moment in [0.0, 0.03, 0.1, *(random.uniform(0, 1) for _ in range(3))]:
@@ -116,7 +114,7 @@ def test_when_one_process_is_killed_at_any_moment_the_other_gets_the_image(
             time.sleep(max(0.0, at + moment - time.time()))
             victim.kill()
             assert survivor.result() == {"image": plan.image}, f"killed after {moment:.3f} s"
-            assert created(docker_client, plan.container, at - 1) <= 2
+            assert created(engine_events, plan.container, at - 1) <= 2
             # one that only began after the other's end has left its own, for the next sweep
             wait_for(docker_client, plan.container, "", "exited")
             asyncio.run(sweep())
@@ -124,7 +122,9 @@ def test_when_one_process_is_killed_at_any_moment_the_other_gets_the_image(
 
 
 def test_what_a_killed_process_has_left_is_taken_up_by_the_next(
-    start: Callable[[], BuildProcess], docker_client: docker.DockerClient
+    start: Callable[[], BuildProcess],
+    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
 ) -> None:
     plan = scripted_plan("echo one; sleep 2; echo two")
     with ready_image(docker_client, plan):
@@ -139,24 +139,25 @@ def test_what_a_killed_process_has_left_is_taken_up_by_the_next(
             events.append(answer["event"])
         assert answer == {"image": plan.image}
         assert "\n".join(events).count("one") == 1, "its log is read from the start"
-        assert created(docker_client, plan.container, since) == 1
+        assert created(engine_events, plan.container, since) == 1
 
 
 def test_a_process_that_is_told_to_end_is_gone_in_two_seconds_and_its_build_goes_on(
-    start: Callable[[], BuildProcess], docker_client: docker.DockerClient
+    start: Callable[[], BuildProcess],
+    docker_client: docker.DockerClient,
+    engine_events: ContainerEvents,
 ) -> None:
     plan = scripted_plan("echo one; sleep 4; echo two")
     with ready_image(docker_client, plan):
+        process, following = start(), start()
         since = time.time()
-        process = start()
         process.order(plan)
         wait_for(docker_client, plan.container, "running")
         assert process.terminate() <= 2
         assert state(docker_client, plan.container) == "running"
-        following = start()
         following.order(plan)
         assert following.result() == {"image": plan.image}
-        assert created(docker_client, plan.container, since) == 1
+        assert created(engine_events, plan.container, since) == 1
 
 
 @contextmanager

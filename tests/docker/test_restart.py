@@ -15,9 +15,9 @@ from pathlib import Path
 
 import docker
 import pytest
-from testbed.builds import until
 from testbed.scripted import ScriptBench, printed, said, scripted_plan
 from testbed.secondengine import SecondEngine, second_engine_possible
+from testbed.waiting import until
 
 from repo2dockerspawner.builds.build import Build
 from repo2dockerspawner.engine import Engine

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import docker
 import docker.errors
 import pytest
-from testbed.builds import until
 from testbed.names import BASE_IMAGE
-from testbed.scripted import ScriptBench, scripted_plan
+from testbed.scripted import OURS, ScriptBench, scripted_plan
+from testbed.waiting import until
 
 from repo2dockerspawner.builds import sweeping
 from repo2dockerspawner.builds.plan import RETENTION_LABEL, TIMEOUT_LABEL, container_labels
@@ -28,7 +28,7 @@ class Yard:
 
     def create(self, name: str | None, labels: dict[str, str], command: str = "true") -> str:
         made = self.client.api.create_container(
-            BASE_IMAGE, ["sh", "-c", command], name=name, labels=labels
+            BASE_IMAGE, ["sh", "-c", command], name=name, labels={**labels, **OURS}
         )
         self.ids.append(made["Id"])
         return str(made["Id"])

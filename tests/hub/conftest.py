@@ -10,13 +10,12 @@ import docker
 import jupyterhub
 import pytest
 from testbed import names
-from testbed.containerevents import ContainerEvents
 from testbed.gitserver import Content, GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.recipes import Repository, dockerfile, make_repository
-from testbed.watch import remove_builds, wait_until_gone
+from testbed.watch import remove_builds
 
 _CONFIG = f"""
 c.Repo2DockerSpawner.build_image = {names.REPO2DOCKER_IMAGE!r}
@@ -112,27 +111,8 @@ def make_repo(git_server: GitServer, base_image: str) -> MakeRepo:
     return make
 
 
-@pytest.fixture(scope="session")
-def engine_events() -> Iterator[ContainerEvents]:
-    """What the engine's containers have done since the first test that asks for it."""
-    with ContainerEvents() as events:
-        yield events
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _no_builds_left(docker_client: docker.DockerClient, git_server: GitServer) -> Iterator[None]:
     """What was built from this run's git server can't be of use to anybody afterwards."""
     yield
     remove_builds(docker_client, f":{git_server.port}/")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(docker_client: docker.DockerClient, git_server: GitServer) -> Iterator[None]:
-    """After a test no build of its repositories may go on; those of other runs are not ours."""
-    yield
-    ours = f":{git_server.port}/"
-    try:
-        wait_until_gone(docker_client, ours, 5)
-    except TimeoutError as error:
-        remove_builds(docker_client, ours)
-        pytest.fail(f"The test left builds: {error}", pytrace=False)
