@@ -58,6 +58,8 @@ is_root_debian() {
 # Whether nobody's engine is at stake: then installing is what these scripts are for.
 is_bare() { is_root_debian && [ "$ENGINE_FOUND" = no ]; }
 
+may_install() { is_bare || { is_root_debian && [ "$ALLOW_INSTALL" = yes ]; }; }
+
 # need PART…: install the system's packages that these parts lack, or say which they are.
 need() {
     local lacking=() part
@@ -80,13 +82,17 @@ need() {
             command -v npm >/dev/null || lacking+=(npm)
             ;;
         chromium) find_chromium >/dev/null || lacking+=(chromium fonts-dejavu-core) ;;
+        # Its tests are skipped where it is missing, so nobody is asked to install it.
+        registry)
+            if may_install; then command -v docker-registry >/dev/null || lacking+=(docker-registry); fi
+            ;;
         esac
     done
     ((${#lacking[@]} == 0)) && return
     if ! is_root_debian; then
         die 3 "Missing here: ${lacking[*]} (Debian's names); install them and run this again."
     fi
-    if ! is_bare && [ "$ALLOW_INSTALL" != yes ]; then
+    if ! may_install; then
         die 3 "Missing here: ${lacking[*]}. Allow 'apt-get install --no-install-recommends ${lacking[*]}' with --install or REPO2DOCKERSPAWNER_INSTALL=yes, or install them yourself."
     fi
     export DEBIAN_FRONTEND=noninteractive
@@ -266,7 +272,7 @@ ensure() {
     for part in "$@"; do
         case "$part" in
         unit | lint) ;;
-        docker) engine=yes ;;
+        docker) engine=yes packages+=(registry) ;;
         demo | hub6) engine=yes proxy=yes ;;
         hub | hub5) engine=yes proxy=yes hub5=yes ;;
         browser) engine=yes proxy=yes axe=yes packages+=(chromium) ;;

@@ -270,6 +270,8 @@ _DOCKERFILE: Final = (
             r"^denied\b",
             r"\b(?:401 Unauthorized|403 Forbidden)\b",
             r"unauthorized: authentication required",
+            # all that the old builder says of a registry's usual answer
+            r"^unauthorized$",
             r"requested access to the resource is denied",
         ),
         "the registry does not let this hub have {image}",

@@ -289,6 +289,14 @@ def test_a_command_s_own_text_is_not_taken_for_what_it_printed() -> None:
     assert diagnose(Outcome(1), PLAN, log).reason == "build_failed"
 
 
+def test_a_registry_s_refusal_in_one_word_counts_where_an_image_was_asked_for() -> None:
+    error = diagnose(Outcome(1), PLAN, ["Step 1/14 : FROM host/some/base:1", "unauthorized"])
+    assert error.reason == "registry_refused"
+    assert "“host/some/base:1”" in error.message
+    log = ["Step 2/14 : RUN ./get-it", "unauthorized"]
+    assert diagnose(Outcome(1), PLAN, log).reason == "build_failed"
+
+
 def test_what_a_log_says_is_cut_and_cleaned_in_the_sentence() -> None:
     name = "x\x1b[31m\u202e" + "y" * 300
     log = ["Step 2/3 : RUN pip install", f"ERROR: No matching distribution found for {name}"]
