@@ -17,6 +17,7 @@ from testbed.engineproxy import EngineProxy
 from testbed.hubclient import ClientError, Event, HubClient, SpawnFailedError, error_text
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.recipes import Repository
+from testbed.waiting import wait_until
 from testbed.watch import builds_begun, builds_going_on, wait_until_gone
 
 from repo2dockerspawner.keys import container_name
@@ -43,12 +44,11 @@ class Following(threading.Thread):
             self.events.append(Event({"message": f"broken off: {error}"}, time.time()))
 
     def until(self, text: str, seconds: float = 20) -> None:
-        deadline = time.monotonic() + seconds
-        while not any(text in str(event.get("message")) for event in self.events):
-            said = "\n".join(str(event.get("message")) for event in self.events)
-            assert time.monotonic() < deadline, said
-            assert self.is_alive(), said
-            time.sleep(0.05)
+        def told() -> str:
+            return "\n".join(str(event.get("message")) for event in self.events)
+
+        wait_until(lambda: text in told() or not self.is_alive(), seconds, said=told)
+        assert text in told()
 
 
 def begin(client: HubClient, repo: Repository) -> None:
@@ -126,6 +126,10 @@ def test_a_hub_without_any_server_sweeps_what_a_killed_one_has_left(
     ours = api.create_container(names.BASE_IMAGE, "true", name=container_name(key), labels=labels)
     # the name says that it is somebody else's
     others = api.create_container(names.BASE_IMAGE, "true", labels=labels)
+
+    def there() -> list[str]:
+        return [one["Id"] for one in api.containers(all=True)]
+
     try:
         for one in (ours, others):
             api.start(one)
@@ -135,11 +139,8 @@ def test_a_hub_without_any_server_sweeps_what_a_killed_one_has_left(
             config = "from repo2dockerspawner import configure\nconfigure(c)\n"
             hub = make_hub(config, env={"DOCKER_HOST": f"unix://{proxy.path}"})
             proxy.wait_for("GET /containers/json.*repo2dockerspawner.key", seconds=30)
-            deadline = time.monotonic() + 30
-            while ours["Id"] in (left := [one["Id"] for one in api.containers(all=True)]):
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            assert others["Id"] in left
+            wait_until(lambda: ours["Id"] not in there(), 30)
+            assert others["Id"] in there()
             hub.stop()
     finally:
         remove_containers(docker_client, [ours["Id"], others["Id"]])
@@ -229,12 +230,9 @@ def test_stopping_at_any_moment_leaves_nothing(
     repo = make_repo(None, ENDLESS)
     pressed = threading.Thread(target=client.spawn_form, args=({"repo": repo.url},))
     pressed.start()
-    deadline = time.monotonic() + 5
     with HubClient(client.base_url) as other_tab:
         other_tab.login(client.username)
-        while not (other_tab.server_model() or {}).get("pending"):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: (other_tab.server_model() or {}).get("pending"), 5)
         time.sleep(after)
 
         answer = other_tab.delete()

@@ -21,6 +21,7 @@ from testbed.hubclient import HubClient
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.ready import make_ready_image
 from testbed.recipes import dockerfile
+from testbed.waiting import wait_until
 from testbed.watch import builds_begun, builds_going_on, server_container, wait_until_gone
 
 MEGABYTE = 2**20
@@ -79,10 +80,7 @@ def told(what: str, **figures: float) -> None:
 
 
 def wait_until_running(client: docker.DockerClient, url: str) -> None:
-    deadline = time.monotonic() + 20
-    while "running" not in builds_going_on(client, url):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: "running" in builds_going_on(client, url), 20)
 
 
 def test_what_is_not_allowed_comes_back_beside_its_field_and_rest_is_told_the_same(
