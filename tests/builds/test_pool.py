@@ -8,6 +8,7 @@ import contextlib
 from testbed.poolhouse import House, said
 from testbed.waiting import until
 
+from repo2dockerspawner.builds.build import Build
 from repo2dockerspawner.builds.container import Outcome
 from repo2dockerspawner.builds.events import Event
 from repo2dockerspawner.builds.state import State
