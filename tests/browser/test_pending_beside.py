@@ -72,7 +72,7 @@ def test_another_package_that_changes_the_same_pages_has_its_part(
     expect(page.locator("#repo2docker-log")).to_contain_text("line 1")
     # its own connection, which is ours, tells it what is said
     ann.do({"do": "say", "text": "Said to all.", "phase": "building"})
-    page.wait_for_function("document.title === 'Said to all.'")
+    expect(page).to_have_title("Said to all.")
     expect(page.locator("#progress-message")).to_have_text("Said to all.")
 
 
