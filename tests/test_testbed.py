@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import requests
 from testbed import names
 from testbed.gitserver import GitServer
 from testbed.hubclient import ClientError, error_text, form_fields
+from testbed.waiting import until, wait_until
 
 
 @pytest.fixture
@@ -195,3 +197,21 @@ def test_a_changed_parent_changes_the_recipes_that_stand_on_it(
 
     assert before.keys() == after.keys()
     assert all(before[name] != after[name] for name in before)
+
+
+async def test_who_waits_in_vain_is_told_what_there_is_to_say() -> None:
+    with pytest.raises(AssertionError, match="it is held"):
+        wait_until(lambda: False, 0.03, said=lambda: "it is held")
+    with pytest.raises(AssertionError, match="it is held"):
+        await until(lambda: False, 0.03, said=lambda: "it is held")
+
+
+async def test_who_waits_asks_once_more_however_long_an_answer_took() -> None:
+    def slow(answers: Iterator[bool]) -> bool:
+        time.sleep(0.03)
+        return next(answers)
+
+    answers = iter([False, True, False, True])
+    wait_until(lambda: slow(answers), 0.01)
+    await until(lambda: slow(answers), 0.01)
+    assert not list(answers)

@@ -32,10 +32,12 @@ async def until(
         AssertionError: it did not.
     """
     deadline = time.monotonic() + seconds
+    over = False
     while not condition():
-        if time.monotonic() > deadline:
+        if over:
             raise _did_not(said, seconds)
         await asyncio.sleep(_PAUSE)
+        over = time.monotonic() > deadline
 
 
 def wait_until(
@@ -46,7 +48,9 @@ def wait_until(
 ) -> None:
     """The same for who has no event loop."""
     deadline = time.monotonic() + seconds
+    over = False
     while not condition():
-        if time.monotonic() > deadline:
+        if over:
             raise _did_not(said, seconds)
         time.sleep(_PAUSE)
+        over = time.monotonic() > deadline
