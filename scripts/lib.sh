@@ -58,6 +58,7 @@ is_root_debian() {
 # Whether nobody's engine is at stake: then installing is what these scripts are for.
 is_bare() { is_root_debian && [ "$ENGINE_FOUND" = no ]; }
 
+# Whether packages may be installed here.
 may_install() { is_bare || { is_root_debian && [ "$ALLOW_INSTALL" = yes ]; }; }
 
 # need PART…: install the system's packages that these parts lack, or say which they are.
@@ -80,6 +81,15 @@ need() {
         node)
             command -v node >/dev/null || lacking+=(nodejs)
             command -v npm >/dev/null || lacking+=(npm)
+            ;;
+        rootless)
+            # Some tests start engines of their own; where nothing may be installed they say what they lack.
+            if may_install; then
+                command -v rootlesskit >/dev/null || lacking+=(rootlesskit)
+                command -v newuidmap >/dev/null || lacking+=(uidmap)
+                command -v setpriv >/dev/null || lacking+=(util-linux)
+                command -v ip >/dev/null || lacking+=(iproute2)
+            fi
             ;;
         chromium) find_chromium >/dev/null || lacking+=(chromium fonts-dejavu-core) ;;
         # Its tests are skipped where it is missing, so nobody is asked to install it.
@@ -272,7 +282,7 @@ ensure() {
     for part in "$@"; do
         case "$part" in
         unit | lint) ;;
-        docker) engine=yes packages+=(registry) ;;
+        docker) engine=yes packages+=(registry rootless) ;;
         demo | hub6) engine=yes proxy=yes ;;
         hub | hub5) engine=yes proxy=yes hub5=yes ;;
         browser) engine=yes proxy=yes axe=yes packages+=(chromium) ;;

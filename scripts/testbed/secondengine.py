@@ -17,10 +17,13 @@ import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import docker
 import docker.errors
 import requests
+
+from testbed.enginelink import EngineLink
 
 __all__ = [
     "RootlessEngine",
@@ -44,11 +47,15 @@ class SecondEngine:
     Args:
         folder: for all of it; a short path, because sockets are in it.
         options: further ones of dockerd.
+        link: connects it with this machine whenever it runs.
     """
 
-    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, options: Sequence[str] = (), link: EngineLink | None = None
+    ) -> None:
         self.folder = folder
         self._options = options
+        self._link = link
         self.socket = folder / "docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
@@ -69,6 +76,8 @@ class SecondEngine:
                 tail = (self.folder / "log").read_text(errors="replace")[-800:]
                 raise TimeoutError(f"The second engine does not start: {tail}")
             time.sleep(0.1)
+        if self._link is not None:
+            self._link.connect(int((self.folder / "docker.pid").read_text()))
 
     def _start_engine(self) -> subprocess.Popen[bytes]:
         # a process of its own, as on any machine with systemd: it outlives the engine
@@ -118,6 +127,18 @@ class SecondEngine:
     def client(self) -> docker.DockerClient:
         """Return a client of it."""
         return docker.DockerClient(base_url=f"unix://{self.socket}", version="1.41")
+
+    def load_image(self, name: str, source: docker.DockerClient) -> None:
+        """Copy an image from another engine: about ten seconds for half a gigabyte."""
+        client = self.client()
+        # types-docker doesn't know that it takes pieces
+        api: Any = client.api
+        try:
+            for answer in api.load_image(source.api.get_image(name)):
+                if "error" in answer:
+                    raise RuntimeError(f"{name} can't be loaded: {answer['error']}")
+        finally:
+            client.close()
 
     def import_image(
         self,
@@ -174,6 +195,8 @@ class SecondEngine:
         if process is not None:
             process.send_signal(how)
             process.wait(40)
+        if self._link is not None:
+            self._link.cut()
 
     def close(self) -> None:
         """End all of it and remove its data."""
@@ -198,9 +221,10 @@ def rootless_engine_possible() -> str:
     """Return ``""`` where this machine can run an engine without root, else why it can't."""
     if not second_engine_possible():
         return "needs root (to become another) and dockerd"
-    missing = [one for one in ("rootlesskit", "newuidmap", "setpriv") if not shutil.which(one)]
+    programs = ("rootlesskit", "newuidmap", "setpriv", "nsenter", "ip")
+    missing = [one for one in programs if not shutil.which(one)]
     if missing:
-        return f"needs {', '.join(missing)} (Debian's rootlesskit, uidmap, util-linux)"
+        return f"needs {', '.join(missing)} (Debian's rootlesskit, uidmap, util-linux, iproute2)"
     if not all(map(Path.is_file, _SUBORDINATE)):
         return f"needs {' and '.join(map(str, _SUBORDINATE))}"
     tried = subprocess.run(
@@ -217,17 +241,25 @@ _AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-gr
 
 
 class RootlessEngine(SecondEngine):
-    """The same, run by ``nobody`` in a user namespace; root is somebody without rights there."""
+    """The same, run by ``nobody`` in a user namespace; root is somebody without rights there.
+
+    Its network belongs to that namespace: a container can only then be in the engine's own one.
+    Its images are in memory, some 1.5 GB where repo2docker's is among them, and gone when it ends:
+    to remove their files from a disk can take longer than all the rest.
+    """
 
     def _start_engine(self) -> subprocess.Popen[bytes]:
         ids = self.folder / "ids"
         ids.write_text(f"{pwd.getpwuid(_NOBODY).pw_name}:200000:65536\n")
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True)
         for file in (self.folder, self.folder / "daemon.json"):
             os.chown(file, _NOBODY, _NOBODY)
         # the machine's own lists of ids stay as they are: theirs is seen here alone
         script = " && ".join(
             [
                 *(f"mount --bind {ids} {file}" for file in _SUBORDINATE),
+                f"mount -t tmpfs -o size=4g,uid={_NOBODY},gid={_NOBODY},mode=0711 tmpfs {data}",
                 f"export HOME={self.folder} XDG_RUNTIME_DIR={self.folder}",
                 'exec "$@"',
             ]
@@ -237,7 +269,7 @@ class RootlessEngine(SecondEngine):
         return self._run(
             *("unshare", "--mount", "sh", "-c", script, "sh"),
             *(*_AS_NOBODY, *kit, "sh", "-c", inside, "sh"),
-            *(*self._dockerd(), "--rootless"),
+            *("unshare", "--net", *self._dockerd(), "--rootless"),
         )
 
 

@@ -11,32 +11,24 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import docker
 import docker.errors
-import psutil
 import pytest
-from testbed.builds import build
 from testbed.names import BASE_IMAGE
 from testbed.scripted import SCRIPTED_ADDRESS, said
-from testbed.secondengine import (
-    RootlessEngine,
-    SecondEngine,
-    rootless_engine_possible,
-    second_engine_possible,
-)
+from testbed.secondengine import SecondEngine, second_engine_possible
 from testbed.socketbuilds import add_socket_builder, socket_plan
+from testbed.twoengines import Two
 from testbed.waiting import until
 
-from repo2dockerspawner.builds.events import Event
 from repo2dockerspawner.builds.imagetar import without_names
 from repo2dockerspawner.builds.plan import BuildPlan
 from repo2dockerspawner.errors import BuildError, EngineError
 from repo2dockerspawner.keys import LABEL_PREFIX
-from repo2dockerspawner.shared import Shared, shared
 
 pytestmark = [
     pytest.mark.skipif(not second_engine_possible(), reason="needs root and dockerd"),
@@ -59,45 +51,12 @@ def build_engine() -> Iterator[SecondEngine]:
         made.close()
 
 
-@dataclass
-class Two:
-    """Both engines, and what a hub has of them."""
-
-    here: Shared
-    servers: docker.DockerClient
-    builds: docker.DockerClient
-
-    async def build(self, plan: BuildPlan) -> list[Event]:
-        _, events = await build(self.here.pool, plan)
-        return events
-
-    def images(self, client: docker.DockerClient, plan: BuildPlan) -> list[str]:
-        """Return the ids of the plan's images, named or not."""
-        label = {"label": f"{LABEL_PREFIX}key={plan.key}"}
-        return [str(one["Id"]) for one in client.api.images(filters=label)]
-
-    def containers(self, client: docker.DockerClient, plan: BuildPlan) -> list[str]:
-        found = client.api.containers(all=True, filters={"name": f"^/{plan.container}$"})
-        return [str(one["State"]) for one in found]
-
-
-def shared_of(build_engine: SecondEngine) -> Shared:
-    return shared(
-        client_kwargs={},
-        tls_config={},
-        limit=4,
-        log_file="",
-        build_docker_host=f"unix://{build_engine.socket}",
-    )
-
-
 @pytest.fixture
 async def two(build_engine: SecondEngine, docker_client: docker.DockerClient) -> AsyncIterator[Two]:
-    builds = build_engine.client()
-    made = Two(shared_of(build_engine), docker_client, builds)
+    made = Two.of(build_engine, docker_client)
     yield made
     await made.here.close()
-    builds.close()
+    made.builds.close()
     ours = {"label": f"{LABEL_PREFIX}repo={SCRIPTED_ADDRESS}"}
     for one in docker_client.api.images(filters=ours):
         docker_client.api.remove_image(one["Id"], force=True)
@@ -161,7 +120,7 @@ async def test_a_copy_that_is_broken_off_leaves_nothing_and_is_only_made_again(
     assert not two.images(two.servers, plan), "not even one without a name"
     assert len(two.images(two.builds, plan)) == 1
     started = _started(two.builds, plan)
-    again = shared_of(build_engine)
+    again = Two.shared_of(f"unix://{build_engine.socket}")
     two.here, before = again, two.here
     events = await two.build(plan)
     assert f"{COPYING}." in said(events)
@@ -227,31 +186,3 @@ def test_names_in_an_archive_are_not_given_on_the_other_side(
     finally:
         docker_client.images.remove(victim, force=True)
         client.close()
-
-
-@pytest.mark.skipif(bool(rootless_engine_possible()), reason=rootless_engine_possible())
-async def test_an_engine_without_root_builds_as_well(docker_client: docker.DockerClient) -> None:
-    engine = RootlessEngine(Path(tempfile.mkdtemp(prefix="r2d-", dir="/tmp")))
-    client = None
-    try:
-        engine.start()
-        client = engine.client()
-        assert "name=rootless" in client.info()["SecurityOptions"]
-        add_socket_builder(engine)
-        two = Two(shared_of(engine), docker_client, client)
-        plan = replace(socket_plan("sleep 1", size=MEGABYTE), memory_limit=2**30)
-        task = asyncio.create_task(two.build(plan))
-        await until(lambda: two.containers(client, plan) == ["running"])
-        info = client.api.inspect_container(plan.container)
-        assert info["HostConfig"]["Binds"][0].startswith(f"{engine.socket}:")
-        assert info["HostConfig"]["CapDrop"] == ["ALL"]
-        # root of the container is nobody on the machine
-        assert psutil.Process(info["State"]["Pid"]).uids().real == 65534
-        await task
-        assert len(two.images(docker_client, plan)) == 1
-        await two.here.close()
-        docker_client.images.remove(plan.image, force=True)
-    finally:
-        if client is not None:
-            client.close()
-        engine.close()
