@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -31,8 +32,8 @@ _DEFAULT_SOCKET = "/var/run/docker.sock"
 
 def engine_error(error: Exception, name: str = "The Docker engine") -> EngineError:
     """Put what docker-py or requests raised into one sentence; ``name`` begins it."""
-    if isinstance(error, APIError):
-        said = " ".join(str(error.explanation or error).split()).rstrip(".")
+    if (refusal := _refusal(error)) is not None:
+        said = " ".join(str(refusal.explanation or refusal).split()).rstrip(".")
         return EngineError(
             f"{name} refused: {said[:300]}. An administrator of this hub has to look.",
             reason="engine_refused",
@@ -43,10 +44,74 @@ def engine_error(error: Exception, name: str = "The Docker engine") -> EngineErr
             "administrator of this hub.",
             reason="engine_timeout",
         )
+    if why := _tls_fault(error):
+        return EngineError(
+            f"{name} can't be reached by TLS: {why}. An administrator of this hub has to look "
+            "at the certificates.",
+            reason="engine_tls",
+        )
     return EngineError(
         f"{name} can't be reached. Try again in a minute; if it stays so, tell an administrator "
         "of this hub."
     )
+
+
+def _refusal(error: Exception) -> APIError | None:
+    """Return what the engine itself has answered, None where it hasn't."""
+    if isinstance(error, APIError):
+        return error
+    # docker-py hides it where it has asked for the engine's version, which is its first question
+    found = (one for one in _causes(error) if isinstance(one, APIError) and one.is_client_error())
+    return next(found, None)
+
+
+def _tls_fault(error: Exception) -> str:
+    """Return why the two sides don't trust each other, ``""`` where it is nothing of the kind."""
+    for one in _causes(error):
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted here ({one.verify_message.rstrip('.')})"
+        # that the other side has just hung up says nothing
+        if isinstance(one, ssl.SSLError) and not isinstance(one, ssl.SSLEOFError) and one.reason:
+            said = one.reason.replace("_", " ").lower()
+            if "alert" in said and ("certificate" in said or "unknown ca" in said):
+                return f"it wants a certificate that it trusts ({said})"
+            return said
+    return ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it came of; requests and urllib3 also have them as values."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        values = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
+        waiting += [value for value in values if isinstance(value, BaseException)]
+
+
+class _Client(docker.APIClient):
+    """docker-py's client, with two faults mended that it has where an engine is not a socket."""
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        # requests would rather trust whom REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, for the web,
+        # than the authority that this engine is known by
+        verify = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    def close(self) -> None:
+        # docker-py ties a connection to its last answer, and that one knows the pool: so urllib3,
+        # which ends a pool's connections when nobody knows it any more, never would
+        for adapter in self.adapters.values():
+            pools = getattr(getattr(adapter, "poolmanager", None), "pools", {})
+            for pool in list(map(pools.get, pools.keys())):
+                if pool is not None:
+                    pool.close()
+        super().close()
 
 
 def split_image(image: str) -> tuple[str, str]:
@@ -123,7 +188,7 @@ class Engine:
 
     def _made(self, kwargs: dict[str, Any]) -> docker.APIClient:
         try:
-            return docker.APIClient(**kwargs)
+            return _Client(**kwargs)
         except (DockerException, requests.exceptions.RequestException) as error:
             raise engine_error(error, self.name) from error
 

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import gc
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import docker.errors
 import pytest
 import requests
+import urllib3
 
 from repo2dockerspawner.engine import APIError, Engine, NotFound, engine_error, split_image
 from repo2dockerspawner.errors import EngineError
+
+
+class Answer(requests.Response):
+    """An answer of the engine's."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status_code = status
+
+
+def asked_first(error: Exception) -> Exception:
+    """As docker-py raises what comes of asking for the engine's version."""
+    made = docker.errors.DockerException(f"Error while fetching server API version: {error}")
+    made.__cause__ = error
+    return made
+
+
+def tls_error(error: ssl.SSLError, *, reason: str = "", verify: str = "") -> Exception:
+    """As requests and urllib3 raise it: a value in a value."""
+    error.reason = reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = verify
+    # one of a connection that was tried anew has itself in it
+    error.__context__ = made = requests.exceptions.SSLError(urllib3.exceptions.SSLError(error))
+    return made
 
 
 @pytest.mark.parametrize(
@@ -42,6 +70,48 @@ from repo2dockerspawner.errors import EngineError
             "engine_unavailable",
             "can't be reached",
             id="never there",
+        ),
+        pytest.param(
+            asked_first(APIError("400", Answer(400), explanation="Client sent HTTP to HTTPS.")),
+            "engine_refused",
+            "refused: Client sent HTTP to HTTPS. An",
+            id="refused at the first question",
+        ),
+        pytest.param(
+            asked_first(APIError("503", Answer(503), explanation="/secret/path")),
+            "engine_unavailable",
+            "can't be reached",
+            id="not ready yet at the first question",
+        ),
+        pytest.param(
+            asked_first(tls_error(ssl.SSLCertVerificationError(1, "/secret"), verify="too old.")),
+            "engine_tls",
+            "by TLS: its certificate is not accepted here (too old). An",
+            id="the engine is not trusted",
+        ),
+        pytest.param(
+            tls_error(ssl.SSLError(1, "/secret"), reason="TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+            "engine_tls",
+            "by TLS: it wants a certificate that it trusts (tlsv13 alert certificate required). An",
+            id="the hub has no certificate",
+        ),
+        pytest.param(
+            tls_error(ssl.SSLError(1, "/secret"), reason="TLSV1_ALERT_UNKNOWN_CA"),
+            "engine_tls",
+            "it wants a certificate that it trusts (tlsv1 alert unknown ca). An",
+            id="the hub is not trusted",
+        ),
+        pytest.param(
+            tls_error(ssl.SSLError(1, "/secret"), reason="WRONG_VERSION_NUMBER"),
+            "engine_tls",
+            "by TLS: wrong version number. An",
+            id="the engine has no TLS",
+        ),
+        pytest.param(
+            tls_error(ssl.SSLEOFError(8, "/secret"), reason="UNEXPECTED_EOF_WHILE_READING"),
+            "engine_unavailable",
+            "can't be reached. Try",
+            id="it hung up",
         ),
     ],
 )
@@ -136,6 +206,22 @@ def test_the_socket_is_the_one_on_the_engines_machine(
         monkeypatch.setenv("DOCKER_HOST", host)
     engine = Engine(kwargs)
     assert engine.socket == path
+    engine.close()
+
+
+def test_the_authority_of_an_engine_counts_whatever_the_one_of_the_web_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("own.pem", "web.pem"):
+        (tmp_path / name).touch()
+    own = str(tmp_path / "own.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "web.pem"))
+    tls = {"ca_cert": own, "verify": True}
+    kwargs = {"base_url": "tcp://engine.test:2376", "version": "1.41"}
+    engine = Engine(kwargs, tls, by_environment=False)
+    client: Any = engine.client
+    asked = client.merge_environment_settings("https://engine.test:2376/_ping", {}, *3 * [None])
+    assert asked["verify"] == own
     engine.close()
 
 

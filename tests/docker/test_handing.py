@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import ipaddress
 import socket
 import ssl
 import threading
@@ -14,9 +12,7 @@ from typing import Any
 
 import docker
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from testbed.certificates import Authority
 from testbed.names import REPO2DOCKER_IMAGE
 
 from repo2dockerspawner.builds.handing import document, handing_over
@@ -24,30 +20,6 @@ from repo2dockerspawner.credentials import Credential
 
 SOCKET = "/var/run/docker.sock"
 GIVEN = (Credential("https://host", "ann", "secret" * 600),)
-
-
-def certificate(folder: Path) -> Path:
-    """A certificate and key for 127.0.0.1, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.timezone.utc)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    kind, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path = folder / "both.pem"
-    path.write_bytes(made.public_bytes(pem) + key.private_bytes(pem, kind, plain))
-    return path
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
@@ -107,11 +79,11 @@ def client(way: str, folder: Path) -> Iterator[Any]:
             port = stack.enter_context(relay(None))
             made = docker.APIClient(f"tcp://127.0.0.1:{port}", version="auto", timeout=20)
         else:
-            path = certificate(folder)
+            authority = Authority(folder)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(path)
+            context.load_cert_chain(*authority.issue("engine", "127.0.0.1"))
             port = stack.enter_context(relay(context))
-            tls = docker.tls.TLSConfig(ca_cert=str(path), verify=True)
+            tls = docker.tls.TLSConfig(ca_cert=str(authority.certificate), verify=True)
             made = docker.APIClient(
                 f"https://127.0.0.1:{port}", version="auto", timeout=20, tls=tls
             )
