@@ -19,6 +19,7 @@ from ._version import __version__
 __all__ = [
     "LABEL_PREFIX",
     "BuildInputs",
+    "blanked",
     "build_key",
     "container_name",
     "decode_label",
@@ -194,3 +195,12 @@ def read_labels(found: Mapping[str, str] | None) -> dict[str, str]:
         for name, value in items
         if name.startswith(LABEL_PREFIX)
     }
+
+
+def blanked(found: Mapping[str, str] | None) -> dict[str, str]:
+    """Return those among ``found`` that are ours, each with an empty value.
+
+    A container has the labels of its image. They can't be taken away from it, but a label that is
+    given when it is created counts more than the image's.
+    """
+    return {name: "" for name in found or {} if name.startswith(LABEL_PREFIX)}

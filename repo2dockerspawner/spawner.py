@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from dockerspawner import DockerSpawner
@@ -13,7 +13,7 @@ from traitlets import default, observe
 from .engine import APIError, ImageNotFound, engine_error
 from .errors import ImageError
 from .images import image_gone, image_unknown
-from .keys import LABEL_PREFIX
+from .keys import LABEL_PREFIX, blanked
 from .launching import Launch
 from .mixin import COMMAND, Repo2DockerMixin
 from .serverlog import ServerLog
@@ -75,6 +75,26 @@ class Repo2DockerSpawner(Repo2DockerMixin, DockerSpawner):  # type: ignore[misc]
             raise image_unknown(image) from error
         if not self._shared().images.may_use(found["Config"]["Labels"], self._reader):
             raise image_unknown(image)
+
+    def docker(self, method: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Call the engine as DockerSpawner does, but create a server without labels of ours.
+
+        Here, because nothing comes after it: whatever labels an administrator has set are there,
+        and what they were templates for is filled in.
+        """
+        if method == "create_container":
+            return self._create_container(*args, **kwargs)
+        called: Awaitable[Any] = super().docker(method, *args, **kwargs)
+        return called
+
+    async def _create_container(self, *args: Any, **kwargs: Any) -> Any:
+        # any image may be one of ours or be made from one, also the administrator's
+        found = await super().docker("inspect_image", kwargs["image"])
+        if ours := blanked(found["Config"].get("Labels")):
+            given = kwargs.get("labels") or {}
+            given = given if isinstance(given, Mapping) else dict.fromkeys(given, "")
+            kwargs["labels"] = {**given, **ours}
+        return await super().docker("create_container", *args, **kwargs)
 
     async def start_object(self) -> None:
         """Start the container; of a built image, with an eye on what it prints."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from repo2dockerspawner.keys import (
     LABEL_PREFIX,
     BuildInputs,
+    blanked,
     build_key,
     container_name,
     decode_label,
@@ -306,3 +307,11 @@ def test_another_secret_makes_other_keys_and_proves_nothing() -> None:
 @pytest.mark.parametrize("found", [None, {}, {"other": "1"}])
 def test_what_has_no_labels_of_ours_reads_as_nothing(found: dict[str, str] | None) -> None:
     assert read_labels(found) == {}
+    assert blanked(found) == {}
+
+
+def test_of_labels_that_are_ours_the_names_alone_are_kept() -> None:
+    made = labels(KEY, repo="r", ref="main", commit="c", subdir="", secret=b"one")
+    emptied = blanked({"maintainer": "ann", **made})
+    assert emptied == dict.fromkeys(made, "")
+    assert not any(read_labels(emptied).values())

@@ -27,7 +27,11 @@ OTHER_IMAGE = f"{names.TESTBED_PREFIX}other:latest"
 
 ONLY_IN_BUILDS = "canary-of-builds"
 
-HUB_CONFIG = f"""
+# Labels of an administrator's own, which DockerSpawner fills in.
+LABELS = """
+c.DockerSpawner.extra_create_kwargs = {"labels": {"course": "of {username}"}}
+"""
+HUB_CONFIG = f"""{LABELS}
 c.DockerSpawner.allowed_images = {{"Other": {OTHER_IMAGE!r}}}
 c.Repo2DockerSpawner.build_environment = {{"ONLY_IN_BUILDS": {ONLY_IN_BUILDS!r}}}
 c.Repo2DockerSpawner.build_host_config = {{"binds": ["/usr/share:/{ONLY_IN_BUILDS}:ro"]}}
@@ -237,7 +241,7 @@ def test_a_url_is_opened_as_it_was_given(client: HubClient, make_repo: MakeRepo)
 
 @pytest.fixture(scope="module")
 def plain_hub(make_hub: MakeHub) -> HubProcess:
-    return make_hub(spawner_class="dockerspawner.DockerSpawner")
+    return make_hub(LABELS, spawner_class="dockerspawner.DockerSpawner")
 
 
 def test_nothing_chosen_is_what_dockerspawner_starts(
@@ -391,10 +395,11 @@ def test_a_server_has_nothing_of_a_build(
     client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient, hub: HubProcess
 ) -> None:
     """A20: but for its image, it is as DockerSpawner makes one without us."""
+    repo = make_repo()
     launch(client, {})
     default = container(client, hub, docker_client)
     client.stop_server()
-    launch(client, {"repo": make_repo().url})
+    launch(client, {"repo": repo.url})
     ours = container(client, hub, docker_client)
 
     assert ours["HostConfig"] == default["HostConfig"]
@@ -403,8 +408,19 @@ def test_a_server_has_nothing_of_a_build(
     ]
     assert list(ours["NetworkSettings"]["Networks"]) == list(default["NetworkSettings"]["Networks"])
     assert _variables(ours) == _variables(default)
+    # it has its image's labels, and nothing in those of ours
+    (image,) = built_images(docker_client, repo.url)
+    of_image = {name: text for name, text in image["Labels"].items() if LABEL_PREFIX in name}
+    assert of_image[f"{LABEL_PREFIX}proof"]
+    labels = ours["Config"]["Labels"]
+    assert {name: text for name, text in labels.items() if LABEL_PREFIX in name} == dict.fromkeys(
+        of_image, ""
+    )
+    assert labels["course"] == default["Config"]["Labels"]["course"]
+    assert labels["course"].startswith("of user-")
     said = json.dumps(ours)
-    for foreign in ("docker.sock", ONLY_IN_BUILDS, names.IMAGE_SECRET, "/repo2dockerspawner"):
+    secrets = (names.IMAGE_SECRET, of_image[f"{LABEL_PREFIX}key"], of_image[f"{LABEL_PREFIX}proof"])
+    for foreign in ("docker.sock", ONLY_IN_BUILDS, "/repo2dockerspawner", *secrets):
         assert foreign not in said
 
 
