@@ -29,6 +29,7 @@ from . import (
     long_history,
     many_builds,
     poll_while_full,
+    refusal,
 )
 from .bed import Bed, CaseError, Options
 from .figures import Row, table
@@ -42,6 +43,7 @@ _MODULES = (
     log_flood,
     many_builds,
     poll_while_full,
+    refusal,
     form,
 )
 CASES: dict[str, Callable[[Bed, Options], list[Row]]] = {

@@ -1,6 +1,6 @@
 """What runs inside a measured hub: it is called from the hub's configuration file.
 
-Each function starts a task on the hub's own event loop and writes a line per sample:
+Each function measures on the hub's own event loop and writes a line per sample:
 ``seconds-since-1970 milliseconds``.
 """
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["probe_loop", "probe_polls", "samples"]
+__all__ = ["probe_loop", "probe_polls", "probe_starts", "samples"]
 
 _TICK = 0.005
 _POLL_PAUSE = 0.2
@@ -34,6 +34,23 @@ def probe_loop(path: str) -> None:
 def probe_polls(path: str) -> None:
     """Measure `poll()` of all servers that run, asked all at once, five times a second."""
     _keep(asyncio.get_running_loop().create_task(_polls(Path(path))))
+
+
+def probe_starts(path: str) -> None:
+    """Measure what `start()` of each server takes, whether it is refused or not."""
+    from repo2dockerspawner import Repo2DockerSpawner  # noqa: PLC0415  only where there are any
+
+    start = Repo2DockerSpawner.start
+
+    async def timed(spawner: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return await start(spawner)
+        finally:
+            took = (time.perf_counter() - started) * 1000
+            _write(Path(path), [f"{time.time():.3f} {took:.3f}\n"])
+
+    Repo2DockerSpawner.start = timed
 
 
 async def _lag(path: Path) -> None:

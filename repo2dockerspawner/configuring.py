@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from tornado.httpserver import HTTPServer
 from traitlets import TraitError
 
 from .startup import STARTUP_EXTENSION
 from .templating import EXTENSION, TEMPLATES
 from .traits import PARTS, START_MARGIN, BuildTraits
 
-__all__ = ["configure"]
+__all__ = ["BODY_LIMIT", "configure"]
+
+BODY_LIMIT = 1024**2
+"""Bytes of a request's body that the hub takes, unless `configure` is told another limit."""
 
 # Of the classes whose settings apply to ours, the later ones win.
 _CLASSES = (
@@ -20,7 +24,13 @@ _CLASSES = (
 )
 
 
-def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -> None:
+def configure(
+    c: Any,
+    *,
+    spawner: Any = "repo2docker",
+    templates: bool = True,
+    body_limit: int | None = BODY_LIMIT,
+) -> None:
     """Set up Repo2DockerSpawner in ``jupyterhub_config.py``.
 
     It sets:
@@ -35,11 +45,17 @@ def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -
     by hand instead, and changed afterwards. Settings of `Repo2DockerSpawner` are made as of any
     spawner, before or after.
 
+    JupyterHub has no setting for the size of requests, so ``body_limit`` becomes Tornado's default
+    for the whole process (`HTTPServer.configure`).
+
     Args:
         c: the configuration object, ``get_config()``.
         spawner: an entry point's name, ``package.Class``, or a class; ``None`` leaves
             `JupyterHub.spawner_class` as it is.
         templates: whether our pages are shown; without them JupyterHub's own show the progress.
+        body_limit: bytes that a request's body may have, of any request to the hub, whoever sends
+            it; a larger one is answered with 400 before it is read. ``None`` leaves JupyterHub's
+            100 MiB.
 
     Raises:
         TraitError: what is set already can't work: `start_timeout` ends before a build may.
@@ -48,6 +64,8 @@ def configure(c: Any, *, spawner: Any = "repo2docker", templates: bool = True) -
     if spawner is not None:
         c.JupyterHub.spawner_class = spawner
     _extend(c, STARTUP_EXTENSION)
+    if body_limit is not None:
+        HTTPServer.configure(None, max_body_size=body_limit)
     if not templates:
         return
     paths = c.JupyterHub.template_paths

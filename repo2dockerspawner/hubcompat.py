@@ -46,6 +46,11 @@ PRIVATE = "private"
 """Its value where the part for a private repository is to be unfolded; else it is ``1``."""
 
 
+# Seconds; what one waits for is a build, which takes minutes, or an administrator.
+_RETRY_AFTER = 60
+_FOR_NOW = {429, 503}
+
+
 @dataclass(frozen=True)
 class HubLinks:
     """Where a server's pages are, as paths with the hub's ``base_url``.
@@ -94,8 +99,9 @@ class LaunchFailed(SpawnException):  # type: ignore[misc]
     """What `Spawner.start` raises so that the person sees the error's sentence.
 
     JupyterHub 6 does not count a ``SpawnException`` as a failure of its own; JupyterHub 5 counts
-    every exception (``consecutive_failure_limit``). The two attributes are what its pages and
-    event streams show (utils.py, ``format_exception``).
+    every exception (``consecutive_failure_limit``). The two messages are what its pages and
+    event streams show (utils.py, ``format_exception``), ``headers`` are sent with the answer of
+    its REST API: ``Retry-After``, where the same may go well later.
 
     Args:
         error: what went wrong.
@@ -112,4 +118,5 @@ class LaunchFailed(SpawnException):  # type: ignore[misc]
         self.jupyterhub_html_message = render(
             "failure.html", message=error.message, lines=error.lines, change=change
         )
+        self.headers = {"Retry-After": str(_RETRY_AFTER)} if error.status in _FOR_NOW else {}
         self.repo2docker_launch = launch

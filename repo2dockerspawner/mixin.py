@@ -124,7 +124,7 @@ class Repo2DockerMixin(FormMixin):
 
     async def _prepare(self, launch: Launch) -> None:
         """Make sure of the image that the options ask for, and set it."""
-        self._check_no_secret()
+        self._check_options()
         request = launch_request(self.user_options or {}, self._rules)
         self._apply_profile(request.profile)
         if request.repo is not None:

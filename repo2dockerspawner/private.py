@@ -31,11 +31,10 @@ from .typed import (
     PASSWORD,
     Typed,
     check_typed,
-    keep_out_of_database,
     not_wanted,
     read_typed,
-    without_secrets,
 )
+from .useroptions import keep_small_and_open, kept_options
 
 if TYPE_CHECKING:
     from .shared import Shared
@@ -67,38 +66,36 @@ class PrivateMixin(Traits):
 
     _typed: Typed | None = None
     _expiry: asyncio.TimerHandle | None = None
-    _secret_in_options = False
+    _wrong_options: LaunchError | None = None
     #: Whether the way back from a failed launch leads to the fields for a private repository.
     _unfold_private = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.orm_spawner is not None:
-            keep_out_of_database(self.orm_spawner)
+            keep_small_and_open(self.orm_spawner)
 
     # -- what comes in ---------------------------------------------------------------------
 
     @validate("user_options")
-    def _repo2docker_without_secrets(self, proposal: Any) -> Any:
-        options, self._secret_in_options = without_secrets(proposal.value)
+    def _repo2docker_kept_options(self, proposal: Any) -> Any:
+        options, self._wrong_options = kept_options(proposal.value)
+        if self._wrong_options is not None and not options:
+            # JupyterHub's frames hold them until Python next looks for reference cycles, which
+            # large texts don't make it do
+            proposal.value.clear()
         return options
 
-    def _check_no_secret(self) -> None:
-        """Pass if no secret was sent as an option, and none typed that isn't wanted here.
+    def _check_options(self) -> None:
+        """Pass if all of the options were kept, and no secret was typed that isn't wanted here.
 
         Raises:
-            LaunchError: one was; it is forgotten already.
+            LaunchError: a secret was sent as one, or they were too large; that is forgotten.
         """
         if self._typed is not None and not self.private_repos:
             raise not_wanted()
-        if self._secret_in_options:
-            raise LaunchError(
-                "A password or token can't be sent with a server's options, because JupyterHub "
-                "keeps those: type it on the spawn page, or ask the hub's administrator for "
-                "credentials of the hub.",
-                reason="secret_in_options",
-                field="repo",
-            )
+        if self._wrong_options is not None:
+            raise self._wrong_options
 
     def _hold_typed(self, formdata: Mapping[str, Sequence[Any]]) -> None:
         """Keep what was typed into the form for the launch that it is for."""

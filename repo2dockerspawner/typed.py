@@ -1,8 +1,7 @@
 """A user name and token as somebody types them: kept out of all that JupyterHub keeps.
 
-JupyterHub writes `user_options` into its database before `start` sees them, and shows them in its
-REST API. So the form's two fields never become options, and what the REST API is sent is taken
-out on its way to the database.
+The form's two fields never become options, and what the REST API is sent is taken out
+(`useroptions`).
 """
 
 from __future__ import annotations
@@ -11,10 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakSet
-
-from jupyterhub import orm
-from sqlalchemy import event
 
 from .credentials import Credential
 from .errors import LaunchError, PolicyError
@@ -27,7 +22,6 @@ __all__ = [
     "USERNAME",
     "Typed",
     "check_typed",
-    "keep_out_of_database",
     "not_wanted",
     "read_typed",
     "without_secrets",
@@ -145,16 +139,3 @@ def without_secrets(options: Any) -> tuple[Any, bool]:
     if kept == dict(options):
         return options, False
     return kept, True
-
-
-_OURS: WeakSet[orm.Spawner] = WeakSet()
-
-
-def keep_out_of_database(row: orm.Spawner) -> None:
-    """See to it that a server's row never gets a secret, whoever sets its `user_options`."""
-    _OURS.add(row)
-
-
-@event.listens_for(orm.Spawner.user_options, "set", retval=True)
-def _on_set(row: orm.Spawner, options: Any, *_: Any) -> Any:
-    return without_secrets(options)[0] if row in _OURS else options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,25 @@ import jupyterhub
 import pytest
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub.app import JupyterHub
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
 from traitlets import TraitError
 from traitlets.config import Config
 
 from repo2dockerspawner import Repo2DockerSpawner, configure
+from repo2dockerspawner.configuring import BODY_LIMIT
 from repo2dockerspawner.startup import STARTUP_EXTENSION
 from repo2dockerspawner.templating import EXTENSION, TEMPLATES
 
 STOCK = Path(jupyterhub.__file__).parent / "templates"
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    HTTPServer.configure(None)
 
 
 def hub_of(c: Config) -> JupyterHub:
@@ -192,3 +203,35 @@ def test_our_page_extends_what_would_have_been_shown(
 def test_ours_is_the_one_that_is_found_first(make: Make, paths: list[str]) -> None:
     found = make(paths, True, FILES).get_template("spawn_pending.html")
     assert str(found.filename).startswith(TEMPLATES)
+
+
+class Takes(RequestHandler):
+    def post(self) -> None:
+        self.write(str(len(self.request.body)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size", "status"),
+    [
+        ({}, BODY_LIMIT, 200),
+        ({}, BODY_LIMIT + 1, 400),
+        ({"body_limit": 10}, 11, 400),
+        ({"body_limit": None}, BODY_LIMIT + 1, 200),
+    ],
+)
+async def test_the_hubs_server_takes_bodies_up_to_the_limit(
+    arguments: dict[str, Any], size: int, status: int
+) -> None:
+    configure(Config(), **arguments)
+    # as JupyterHub makes its own
+    server = HTTPServer(Application([("/", Takes)]), xheaders=True, trusted_downstream=[])
+    socket, port = bind_unused_port()
+    server.add_socket(socket)
+    try:
+        answer = await AsyncHTTPClient().fetch(
+            f"http://127.0.0.1:{port}/", method="POST", body=b"x" * size, raise_error=False
+        )
+        assert answer.code == status
+    finally:
+        server.stop()
+        await server.close_all_connections()

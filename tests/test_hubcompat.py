@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from repo2dockerspawner.errors import BuildError
+from repo2dockerspawner.errors import BuildError, EngineError, LaunchError, Repo2DockerError
 from repo2dockerspawner.hubcompat import LaunchFailed, hub_links
 
 
@@ -66,3 +66,18 @@ def test_a_failure_shows_its_sentence_its_lines_and_the_way_on_and_all_of_it_is_
     assert "E: &lt;b&gt;no&lt;/b&gt;" in html
     assert 'href="/hub/spawn?opt-repo=&#34;&gt;&lt;script&gt;"' in html
     assert "Change the entry" not in LaunchFailed(error).jupyterhub_html_message
+
+
+@pytest.mark.parametrize(
+    ("error", "headers"),
+    [
+        (LaunchError("Too many.", status=429), {"Retry-After": "60"}),
+        (EngineError("Not there."), {"Retry-After": "60"}),
+        (LaunchError("Wrong."), {}),
+        (BuildError("Failed."), {}),
+    ],
+)
+def test_a_refusal_for_now_says_when_to_ask_again(
+    error: Repo2DockerError, headers: dict[str, str]
+) -> None:
+    assert LaunchFailed(error).headers == headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repo2dockerspawner.builds.events import Event
+from repo2dockerspawner.builds.events import HEAD_SIZE, TAIL_SIZE, Event
 from repo2dockerspawner.errors import BuildError
 from repo2dockerspawner.launching import PART_LINES, Launch, LaunchTarget
 from repo2dockerspawner.repos import RepoSpec
@@ -254,3 +255,26 @@ async def test_what_is_there_is_sent_without_waiting() -> None:
         found.append(stop.value.value["message"])
     assert found == ["0", "1", "2"]
     await messages.aclose()
+
+
+async def test_two_hundred_pages_that_read_nothing_hold_no_copies_of_the_log() -> None:
+    """A18: each has a number in the log, and what has been left out of it is nobody's any more."""
+    launch = Launch()
+    launch.say("begun", "building")
+    pages = [launch.progress() for _ in range(200)]
+    for page in pages:
+        assert (await anext(page))["message"] == "begun"
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(20_000):
+            launch.forward(Event(f"{number} {'x' * 100}", 0.5, "building", is_log=True))
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    # each event is an object beside its text
+    assert grown < 4 * (HEAD_SIZE + TAIL_SIZE)
+    launch.close()
+    assert (await anext(pages[-1]))["line"] == 2
+    for page in pages:
+        await page.aclose()

@@ -17,6 +17,7 @@ from repo2dockerspawner.errors import BuildError, LaunchError, Repo2DockerError,
 from repo2dockerspawner.hubcompat import ConfirmLaunch, LaunchFailed
 from repo2dockerspawner.repos import RepoSpec
 from repo2dockerspawner.resolve import Resolved
+from repo2dockerspawner.useroptions import OPTIONS_LIMIT
 
 TOKEN = "tok-3c5a1f"
 REPO = "https://h.example/group/repo"
@@ -43,7 +44,7 @@ class Spawner(Repo2DockerSpawner):  # type: ignore[misc]
         return Resolved(spec, "f" * 40)
 
     async def _prepare(self, launch: Any) -> None:
-        self._check_no_secret()
+        self._check_options()
         if self.error is not None:
             raise self.error
         self.reached = await self._resolve(RepoSpec("git", REPO, "main"))
@@ -285,7 +286,22 @@ async def test_so_is_one_in_an_address() -> None:
     made.user_options = {"repo": f"https://ann:{TOKEN}@h.example/a/b"}
     assert TOKEN not in str(made.user_options)
     with pytest.raises(LaunchError):
-        made._check_no_secret()
+        made._check_options()
+
+
+async def test_options_that_are_too_large_are_let_go_of_and_refused() -> None:
+    made = spawner()
+    # JupyterHub's own, which its frames and tracebacks hold
+    sent = {"repo": REPO} | {f"mine{number}": "x" for number in range(OPTIONS_LIMIT)}
+    made.user_options = sent
+    assert sent == made.user_options == {}
+    with pytest.raises(LaunchFailed, match="65,536 characters") as raised:
+        await made.start()
+    assert (raised.value.status_code, raised.value.reason) == (413, "options_too_large")
+    assert made.asked == []
+    made.user_options = {"repo": REPO}
+    made.opens = frozenset({""})
+    await made.start()
 
 
 # -- whose credentials

@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jupyterhub import orm
-from sqlalchemy import create_engine, text
-from sqlalchemy.orm import Session
 
 from repo2dockerspawner.credentials import Credential
 from repo2dockerspawner.errors import LaunchError
@@ -19,7 +16,6 @@ from repo2dockerspawner.typed import (
     USERNAME,
     Typed,
     check_typed,
-    keep_out_of_database,
     read_typed,
     without_secrets,
 )
@@ -143,20 +139,3 @@ def test_options_without_a_secret_stay_as_they_are(options: Any) -> None:
 def test_no_user_name_with_a_password_stays_in_an_address(text: str) -> None:
     left, _ = without_secrets({"repo": f"https://x:<{text}>@h.example/a"})
     assert f"<{text}>" not in str(left)
-
-
-def test_a_servers_row_never_gets_a_secret() -> None:
-    engine = create_engine("sqlite://")
-    orm.Base.metadata.create_all(engine)
-    with Session(engine) as session:
-        ours, others = orm.Spawner(name="ours"), orm.Spawner(name="others")
-        session.add_all([ours, others])
-        keep_out_of_database(ours)
-        ours.user_options = {"repo": REPO, "password": TOKEN}
-        others.user_options = {"password": "kept"}
-        session.commit()
-        rows = dict(session.execute(text("SELECT name, user_options FROM spawners")).all())
-    assert TOKEN not in rows["ours"]
-    assert REPO in rows["ours"]
-    assert "kept" in rows["others"]
-    engine.dispose()
