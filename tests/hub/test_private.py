@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin
 
 import docker
-import psutil  # type: ignore[import-untyped]
 import pytest
-import requests
 from bs4 import BeautifulSoup
 from testbed.gitserver import GitServer
 from testbed.hub import HubProcess
-from testbed.hubclient import Event, HubClient, SpawnFailedError, error_text, form_fields
+from testbed.hubclient import HubClient, SpawnFailedError, error_text, form_fields
 from testbed.kinds import LogIn, MakeHub, MakeRepo
-from testbed.ready import ReadyImage, make_ready_image
-from testbed.recipes import Repository
-from testbed.watch import build_containers, built_images, server_container
+from testbed.recipes import Repository, dockerfile
+from testbed.traces import BUILD_LOG, found_in, traces
+from testbed.watch import built_images
 
 from repo2dockerspawner.keys import read_labels
 
@@ -33,18 +28,26 @@ from jupyterhub.auth import DummyAuthenticator
 
 
 class Login(DummyAuthenticator):
+    # what GitHubOAuthenticator keeps of a log-in
     async def authenticate(self, handler, data):
         found = await super().authenticate(handler, data)
         name = found if isinstance(found, str) else found["name"]
-        tokens = {{"git": {login!r}}} if name == "carol" else {{}}
-        return {{"name": name, "auth_state": {{"tokens": tokens}}}}
+        token = {login!r} if name == "carol" else "another-token-of-" + name
+        auth_state = {{
+            "access_token": token,
+            "token_response": {{"access_token": token, "token_type": "bearer", "scope": "repo"}},
+            "scope": ["repo"],
+            "github_user": {{"login": name}},
+        }}
+        return {{"name": name, "auth_state": auth_state}}
 
 
 c.JupyterHub.authenticator_class = Login
 c.Authenticator.enable_auth_state = True
 c.JupyterHub.load_groups = {{"staff": {{"users": ["dave", "erin"]}}}}
 c.DockerSpawner.allowed_images = "*"
-c.Repo2DockerSpawner.auth_state_credentials = {{{host!r}: "tokens.git"}}
+c.Repo2DockerSpawner.build_log_file = {log!r}
+c.Repo2DockerSpawner.auth_state_credentials = {{{host!r}: "access_token"}}
 c.Repo2DockerSpawner.credentials = [
     {{"place": {place!r}, "username": "hub", "password": {hub!r}, "groups": ["staff"]}}
 ]
@@ -52,112 +55,93 @@ c.Repo2DockerSpawner.credentials = [
 
 
 @dataclass(frozen=True)
-class Alices:
-    """Alice's private repository and the image that she has built of it."""
+class Built:
+    """Somebody's private repository and the image that they have built of it.
+
+    Attributes:
+        repo: the repository; its ``which.txt`` says its name.
+        key: the build key.
+        name: the image's name.
+        id: its id.
+        owner: whose it is, by its label.
+        place: who may use the hub's credential of it may use it, by its label.
+    """
 
     repo: Repository
-    events: list[Event]
     key: str
     name: str
     id: str
+    owner: str
+    place: str
 
 
 @pytest.fixture(scope="module")
-def hub(make_hub: MakeHub, git_server: GitServer) -> HubProcess:
-    host = git_server.url("").removesuffix("/.git")
-    config = CONFIG.format(host=host, place=f"{host}/staff", login=LOGINS, hub=HUBS)
+def host(git_server: GitServer) -> str:
+    return git_server.url("").removesuffix("/.git")
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: MakeHub, host: str) -> HubProcess:
+    config = CONFIG.format(host=host, place=f"{host}/staff", login=LOGINS, hub=HUBS, log=BUILD_LOG)
     return make_hub(config, env={"JUPYTERHUB_CRYPT_KEY": secrets.token_hex(32)})
+
+
+def build(  # noqa: PLR0917 - who builds what, and where
+    hub: HubProcess,
+    engine: docker.DockerClient,
+    username: str,
+    repo: Repository,
+    account: tuple[str, str],
+    typed: dict[str, str] | None = None,
+) -> Built:
+    """Build it to the end, and see that the account's token is nowhere; the server is stopped."""
+    user, token = account
+    with HubClient(hub.url) as client:
+        client.login(username)
+        answer = client.spawn_form({"repo": repo.url, **(typed or {})})
+        assert client.started(answer), error_text(answer.text)
+        pending = client.pending_page().text
+        events = client.wait_ready()
+        assert "building" in {event.get("phase") for event in events}
+        assert client.get("files/which.txt").text == repo.name
+        shown = {"progress": repr(events), "page of the progress": pending}
+        places = traces(hub, engine, client, repo.url, shown)
+        assert len(places) >= 12
+        assert found_in(places, token, user) == []
+        # it would be found
+        assert found_in(places | {"a copy": f"x{token}x"}, token, user) == ["a copy"]
+        client.stop_server()
+    (image,) = built_images(engine, repo.url)
+    words = read_labels(image["Labels"])
+    name = image["RepoTags"][0].removesuffix(":latest")
+    return Built(repo, words["key"], name, image["Id"], words["owner"], words["place"])
 
 
 @pytest.fixture(scope="module")
 def alices(
     hub: HubProcess, make_repo: MakeRepo, git_server: GitServer, docker_client: docker.DockerClient
-) -> Alices:
-    """Built with what she types into the form; her server is stopped again."""
+) -> Built:
+    """Built with what she types into the form."""
     # a Dockerfile's own labels don't make it anybody's
     own = 'LABEL repo2dockerspawner.owner="bob" repo2dockerspawner.place="https://h.example"'
-    repo = make_repo({"exam.txt": "not for Bob"}, own, name="exam")
+    repo = named(make_repo(None, own, name="exam"), git_server)
     git_server.require_auth(repo.name, "alice", ALICES)
-    with HubClient(hub.url) as alice:
-        alice.login("alice")
-        fields = {"repo": repo.url, "username": "alice", "password": ALICES}
-        answer = alice.spawn_form(fields)
-        assert alice.started(answer), error_text(answer.text)
-        pending = alice.pending_page().text
-        events = alice.wait_ready()
-        assert alice.get("files/exam.txt").text == "not for Bob"
-        _is_nowhere(ALICES, "alice", _places(hub, docker_client, alice, repo, events, pending))
-        alice.stop_server()
-    (image,) = built_images(docker_client, repo.url)
-    words = read_labels(image["Labels"])
-    assert (words["owner"], words["place"]) == ("alice", "")
-    name = image["RepoTags"][0].removesuffix(":latest")
-    return Alices(repo, events, words["key"], name, image["Id"])
+    typed = {"username": "alice", "password": ALICES}
+    made = build(hub, docker_client, "alice", repo, ("alice", ALICES), typed)
+    assert (made.owner, made.place) == ("alice", "")
+    return made
 
 
-def _places(  # noqa: PLR0917 - all of them are looked into
-    hub: HubProcess,
-    engine: docker.DockerClient,
-    client: HubClient,
-    repo: Repository,
-    events: list[Event],
-    pending: str,
-) -> dict[str, str]:
-    """All that is kept or shown of a launch."""
-    server = server_container(engine, hub, client.username)
-    (image,) = built_images(engine, repo.url)
-    builds = [engine.api.inspect_container(one["Id"]) for one in build_containers(engine, repo.url)]
-    logs = [engine.api.logs(one["Id"]) for one in builds]
-    files = sorted(hub.directory.rglob("*"))
-    own = {file: file.read_bytes() for file in files if file.is_file() and file != hub.config_file}
-    main = psutil.Process(hub.pid)
-    processes = [main, *main.children(recursive=True)]
-    assert server is not None
-    assert any(file.name == "hub.sqlite" for file in own)
-    assert builds, "the build's container is kept, and so can be looked into"
-    found = {
-        "files of the hub, its database and log among them": repr(own),
-        "what the hub says of the user": hub.api("GET", f"users/{client.username}").text,
-        "what the hub says to the user": client.api("GET", f"users/{client.username}").text,
-        "progress": repr(events),
-        "page of the progress": pending,
-        "home page": client.visit("hub/home").text,
-        "the server": repr(server),
-        "its files": client.get("api/contents/").text,
-        "the image": repr(engine.api.inspect_image(image["Id"])),
-        "its history": repr(engine.api.history(image["Id"])),
-        "build containers": repr(builds),
-        "their logs": repr(logs),
-        "command lines": repr([_told(one.cmdline) for one in processes]),
-        "environments": repr([_told(one.environ) for one in processes]),
-        "metrics": requests.get(f"{hub.url}hub/metrics", timeout=10).text,
-    }
-    assert len(found) >= 12
-    return found
-
-
-def _told(ask: Callable[[], Any]) -> Any:
-    with suppress(psutil.Error):
-        return ask()
-
-
-def _is_nowhere(token: str, user: str, places: dict[str, str]) -> None:
-    forms = [
-        token,
-        quote(token, safe="").replace("-", "%2D"),
-        # the last digits depend on what follows
-        base64.b64encode(token.encode()).decode()[:-4],
-        base64.b64encode(f"{user}:{token}".encode()).decode()[:-4],
-    ]
-    for place, text in places.items():
-        assert not [form for form in forms if form in text], place
+def named(repo: Repository, git_server: GitServer) -> Repository:
+    """Let its ``which.txt`` say its name."""
+    return replace(repo, commit=git_server.commit(repo.name, {"which.txt": repo.name}))
 
 
 # --- typed
 
 
 def test_what_was_typed_is_for_its_owner_and_is_kept_nowhere(
-    alices: Alices, log_in: LogIn, git_server: GitServer
+    alices: Built, log_in: LogIn, git_server: GitServer
 ) -> None:
     """What was searched is in the fixture, while the server runs."""
     alice = log_in("alice")
@@ -168,12 +152,12 @@ def test_what_was_typed_is_for_its_owner_and_is_kept_nowhere(
     assert alice.started(alice.spawn_form({"environment": alices.key[:12]}))
     alice.wait_ready()
 
-    assert alice.get("files/exam.txt").text == "not for Bob"
+    assert alice.get("files/which.txt").text == alices.repo.name
     assert len(git_server.requests_of(alices.repo.name)) == before, "no credentials are needed"
 
 
 def test_the_owner_starts_a_commit_in_full_with_what_is_typed_and_nothing_is_built(
-    alices: Alices, log_in: LogIn
+    alices: Built, log_in: LogIn
 ) -> None:
     alice = log_in("alice")
     fields = {"repo": alices.repo.url, "ref": alices.repo.commit}
@@ -199,7 +183,7 @@ def test_a_refused_entry_comes_back_without_the_token(hub: HubProcess, log_in: L
 
 
 def test_a_wrong_token_is_said_to_be_wrong_and_the_way_back_has_the_fields_unfolded(
-    alices: Alices, hub: HubProcess, log_in: LogIn
+    alices: Built, hub: HubProcess, log_in: LogIn
 ) -> None:
     bob = log_in()
     token = f"tok-{secrets.token_hex(12)}"
@@ -255,61 +239,67 @@ def test_a_token_over_rest_is_refused_and_forgotten(
 # --- the person's login, the hub's own
 
 
-def begun(client: HubClient, repo: Repository) -> str:
-    """Start it and give up as soon as it is known whether it can be read; return what was said."""
-    answer = client.spawn_form({"repo": repo.url})
-    if not client.started(answer):
-        return error_text(answer.text)
-    for event in client.progress():
-        said = str(event.get("message", ""))
-        if said.startswith("Found ") or event.get("failed"):
-            client.stop_server()
-            return said
-    raise AssertionError("no event came")
-
-
-def test_a_login_opens_what_it_may(
-    log_in: LogIn, make_repo: MakeRepo, git_server: GitServer
-) -> None:
-    repo = make_repo()
+@pytest.fixture(scope="module")
+def carols(
+    hub: HubProcess, make_repo: MakeRepo, git_server: GitServer, docker_client: docker.DockerClient
+) -> Built:
+    """Built with the token of her log-in."""
+    repo = named(make_repo(), git_server)
     git_server.require_auth(repo.name, "oauth2", LOGINS)
-    assert begun(log_in("carol"), repo).startswith(f"Found {repo.name} at")
-
-
-def test_the_hubs_credential_is_for_its_group(
-    git_server: GitServer, log_in: LogIn, make_repo: MakeRepo, base_image: str
-) -> None:
-    name = f"staff/{secrets.token_hex(4)}"
-    commit = git_server.create(name, {"Dockerfile": f"FROM {base_image}\n"})
-    repo = Repository(name, git_server.url(name), commit)
-    git_server.require_auth(name, "hub", HUBS)
-    assert begun(log_in("dave"), repo).startswith(f"Found {name} at")
+    return build(hub, docker_client, "carol", repo, ("oauth2", LOGINS))
 
 
 @pytest.fixture(scope="module")
 def staffs(
-    docker_client: docker.DockerClient, hub: HubProcess, git_server: GitServer
-) -> Iterator[ReadyImage]:
-    place = git_server.url("staff").removesuffix(".git")
-    image = make_ready_image(docker_client, "staff/solutions", base=hub.image, place=place)
-    yield image
-    docker_client.api.remove_image(image.name, force=True)
+    hub: HubProcess, git_server: GitServer, docker_client: docker.DockerClient, base_image: str
+) -> Built:
+    """Built with the hub's credential by one of those who may use it."""
+    name = f"staff/{secrets.token_hex(4)}"
+    commit = git_server.create(name, {"Dockerfile": dockerfile(base_image), "which.txt": name})
+    git_server.require_auth(name, "hub", HUBS)
+    repo = Repository(name, git_server.url(name), commit)
+    return build(hub, docker_client, "dave", repo, ("hub", HUBS))
 
 
-def test_what_the_hubs_credential_has_opened_is_for_the_group(
-    staffs: ReadyImage, log_in: LogIn
+def test_a_login_opens_what_it_may_and_what_it_builds_is_its_owners(
+    carols: Built, log_in: LogIn
 ) -> None:
-    erin = log_in("erin")
-    assert "staff/solutions" in erin.spawn_page().text
-    assert erin.started(erin.spawn_form({"environment": staffs.key}))
-    erin.wait_ready()
+    assert (carols.owner, carols.place) == ("carol", "")
+    assert carols.key in log_in("carol").spawn_page().text
+    # he has logged in likewise, with a token that doesn't open it
     bob = log_in("bob")
-    assert "staff/solutions" not in bob.spawn_page().text
-    assert _refusal(bob, {"environment": staffs.key}) == _refusal(bob, {"environment": "0" * 64})
-    assert _refusal(bob, {"image": staffs.name}) == _refusal(bob, {"image": "r2d-no-such-image"})
+    assert carols.key not in bob.spawn_page().text
+    is_not_there(bob, carols)
+
+
+def test_what_the_hubs_credential_builds_is_for_its_group(
+    staffs: Built, host: str, log_in: LogIn
+) -> None:
+    assert (staffs.owner, staffs.place) == ("", f"{host}/staff")
+    erin = log_in("erin")
+    assert staffs.key in erin.spawn_page().text
+    assert erin.started(erin.spawn_form({"repo": staffs.repo.url}))
+    events = erin.wait_ready()
+    assert "building" not in {event.get("phase") for event in events}
+    bob = log_in("bob")
+    assert staffs.key not in bob.spawn_page().text
+    is_not_there(bob, staffs)
 
 
 # --- A9
+
+
+def is_not_there(client: HubClient, built: Built) -> None:
+    """See that what is said of it is what is said of one that isn't there."""
+    none = built.repo.url.replace(".git", "-none.git")
+    for private, missing in (
+        ({"repo": built.repo.url}, {"repo": none}),
+        ({"environment": built.key}, {"environment": "0" * 64}),
+        ({"image": built.name}, {"image": "r2d-no-such-image"}),
+    ):
+        said = _refusal(client, private)
+        assert said == _refusal(client, missing), private
+        assert said not in {"", "it started"}, private
 
 
 def _refusal(client: HubClient, options: dict[str, str], *, rest: bool = False) -> str:
@@ -336,7 +326,7 @@ def _refusal(client: HubClient, options: dict[str, str], *, rest: bool = False) 
 
 
 def test_a_private_image_is_out_of_anothers_reach_in_every_way(
-    alices: Alices, log_in: LogIn, git_server: GitServer
+    alices: Built, log_in: LogIn, git_server: GitServer
 ) -> None:
     bob = log_in("bob")
     repo, digits = alices.repo, alices.id.removeprefix("sha256:")
