@@ -9,7 +9,6 @@ import json
 import tarfile
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import docker.errors
 import pytest
 from testbed.builds import Bench
 from testbed.hostileserver import HostileServer
+from testbed.markers import Marker
 from testbed.names import REPO2DOCKER_IMAGE, REPO2DOCKER_OLD_IMAGE
 
 from repo2dockerspawner.builds import handing
@@ -34,33 +34,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 USER = "ann"
-
-
-class Marker:
-    """A token as no other text is, and what shows it in any form.
-
-    The odd characters at its ends are written differently everywhere. The digits in between are the
-    same as they are, in a URL, in JSON and in HTML; in base64 they are one of three texts.
-    """
-
-    def __init__(self) -> None:
-        digits = uuid.uuid4().hex
-        self.token = f'r2d+/{digits}="é'
-        self._patterns = [digits.encode()]
-        for before in range(3):
-            text = base64.b64encode(bytes(before) + digits.encode())
-            self._patterns.append(text[4:40])
-
-    def is_in(self, data: bytes) -> bool:
-        return any(pattern in data for pattern in self._patterns)
-
-    def is_in_stream(self, chunks: Iterator[bytes]) -> bool:
-        kept = b""
-        for chunk in chunks:
-            if self.is_in(kept + chunk):
-                return True
-            kept = (kept + chunk)[-100:]
-        return False
 
 
 def test_the_search_finds_every_form_also_in_pieces() -> None:
@@ -129,14 +102,8 @@ def private(bench: Bench, marker: Marker, **files: str) -> tuple[str, str, Crede
     modules = f'[submodule "inner"]\n\tpath = inner\n\turl = {bench.git.url(f"{name}-inner")}\n'
     commit = bench.git.commit(
         name,
-        {
-            ".gitmodules": modules,
-            "inner": inner,
-            # what would run if anything of a repository ran in the build container
-            ".gitattributes": "* filter=evil\n",
-            "hooks/post-checkout": "#!/bin/sh\nenv > /tmp/evil-hook\n",
-        },
-        modes={"inner": "160000", "hooks/post-checkout": "100755"},
+        {".gitmodules": modules, "inner": inner},
+        modes={"inner": "160000"},
     )
     for one in (name, f"{name}-inner"):
         bench.git.require_auth(one, USER, marker.token)
