@@ -22,6 +22,7 @@ from testbed.hubclient import ClientError
 from . import (
     build_overhead,
     cached_launch,
+    fan_out,
     fifty_launches,
     form,
     line_delay,
@@ -30,6 +31,7 @@ from . import (
     many_builds,
     poll_while_full,
     refusal,
+    soak,
 )
 from .bed import Bed, CaseError, Options
 from .figures import Row, table
@@ -40,8 +42,10 @@ _MODULES = (
     line_delay,
     long_history,
     fifty_launches,
+    fan_out,
     log_flood,
     many_builds,
+    soak,
     poll_while_full,
     refusal,
     form,

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["probe_loop", "probe_polls", "probe_starts", "samples"]
+__all__ = ["probe_loop", "probe_polls", "probe_processor", "probe_starts", "samples"]
 
 _TICK = 0.005
 _POLL_PAUSE = 0.2
+_PROCESSOR_PAUSE = 0.02
 # A write for each sample would be part of what is measured.
 _BATCH = 200
+_PROCESSOR_BATCH = 50
 
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -51,6 +53,21 @@ def probe_starts(path: str) -> None:
             _write(Path(path), [f"{time.time():.3f} {took:.3f}\n"])
 
     Repo2DockerSpawner.start = timed
+
+
+def probe_processor(path: str) -> None:
+    """Write down the processor time that the process has taken so far, 50 times a second."""
+    _keep(asyncio.get_running_loop().create_task(_processor(Path(path))))
+
+
+async def _processor(path: Path) -> None:
+    lines: list[str] = []
+    while True:
+        await asyncio.sleep(_PROCESSOR_PAUSE)
+        lines.append(f"{time.time():.3f} {time.process_time() * 1000:.3f}\n")
+        if len(lines) >= _PROCESSOR_BATCH:
+            _write(path, lines)
+            lines.clear()
 
 
 async def _lag(path: Path) -> None:

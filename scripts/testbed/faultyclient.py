@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,19 +61,21 @@ class FaultyClient(FakeClient):
         self.share = share
         self.faults: Counter[str] = Counter()
         self._seed = seed
-        self._calls: Counter[str] = Counter()
+        # by what they are about
+        self._calls: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._lock = threading.Lock()
 
-    def forget(self) -> None:
-        """Forget which calls were made, which one that lives long would else remember."""
+    def forget(self, subject: str) -> None:
+        """Forget the calls about a container or an image that is no more."""
         with self._lock:
-            self._calls.clear()
+            self._calls.pop(subject[:20], None)
 
     def _chance(self, what: str) -> tuple[float, int]:
         """Return a number from 0 to 1, and which of the faults it would be."""
+        word, _, subject = what.partition(" ")
         with self._lock:
-            self._calls[what] += 1
-            text = f"{self._seed} {what} {self._calls[what]}"
+            self._calls[subject][word] += 1
+            text = f"{self._seed} {what} {self._calls[subject][word]}"
         digest = hashlib.sha256(text.encode()).digest()
         return int.from_bytes(digest[:4], "big") / 2**32, digest[4]
 
