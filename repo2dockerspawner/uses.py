@@ -63,6 +63,9 @@ class Uses:
             self._when[key] = max(self.last(key), _moment(said.get("LastTagTime") or ""))
             looked |= {image}
         self._looked = looked
+        # those of images that are gone; one that was used since they were listed is looked at again
+        for key in self._when.keys() - {key for _, key in images}:
+            self._when.pop(key, None)
 
 
 def _moment(text: str) -> float:

@@ -73,7 +73,8 @@ async def test_the_engine_is_asked_once_and_a_refusal_costs_next_to_nothing(
     for _ in range(20):
         with pytest.raises(EngineError):
             await checked.check_reserve(2**62)
-    assert time.monotonic() - since <= 0.05
+    # 50 ms each (F5)
+    assert time.monotonic() - since <= 20 * 0.05
     assert engine.asked == 1
 
 

@@ -186,7 +186,7 @@ def test_many_stars_take_no_time() -> None:
     began = time.perf_counter()
     assert not matches_allowed(found, ["x/" + "*/" * 20 + "*b"])
     assert not matches_denied(found, ["x/" + "*a*" * 20 + "*b"])
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 5  # and not for ever
 
 
 class TestPolicy:

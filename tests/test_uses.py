@@ -53,6 +53,17 @@ def test_a_use_gives_the_image_its_own_name_again() -> None:
     assert known.last("other") == 0
 
 
+def test_what_is_gone_is_forgotten() -> None:
+    engine = Engine(a="2026-01-01T00:00:00.603811267Z")
+    known = uses(engine)
+    for number in range(1000):
+        known.note(f"key {number}", f"image-{number}")
+    known.learn(engine, [("a", "A")])
+    assert known.last("A") == OF_2026
+    assert known.last("key 1") == 0
+    assert len(known._when) == 1
+
+
 def test_an_image_is_asked_about_once() -> None:
     engine = Engine(a="2026-01-01T00:00:00.603811267Z", b="0001-01-01T00:00:00Z", c="")
     known = uses(engine)
