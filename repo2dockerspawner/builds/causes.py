@@ -176,8 +176,9 @@ _FETCHING: Final = (
             r"git-lfs(?: filter-process)?: (?:command )?not found",
         ),
         "the large file {what} (Git LFS) can't be fetched",
-        "See to it that it is in the repository's LFS store, and that the store's quota is not "
-        "used up; or remove the file.",
+        "See to it that it is in the repository's LFS store, that the store's quota is not used "
+        "up, and that the credentials, where it wants some, are for the store too; or remove the "
+        "file.",
         unnamed="that the repository names",
         in_step=False,
     ),
@@ -190,6 +191,16 @@ _FETCHING: Final = (
         in_step=False,
     ),
     Cause(
+        "host_key_refused",
+        _any(r"^Host key verification failed"),
+        "the server of the repository, or of a submodule, has not the ssh key that this hub knows "
+        "it by, or none is known",
+        "Use its https:// address, or ask an administrator of this hub to look at its known_hosts.",
+        status=502,
+        in_step=False,
+        admin=True,
+    ),
+    Cause(
         "repo_not_found",
         _any(
             r"^fatal: could not read (?:Username|Password) for ",
@@ -198,7 +209,6 @@ _FETCHING: Final = (
             r"^fatal: (?:repository|remote error: .*repository) .*not (?:found|exported)",
             r"does not appear to be a git repository",
             r"Permission denied \(publickey",
-            r"^Host key verification failed",
             r"^(?:ERROR: |remote: )Repository not found",
         ),
         "the repository is private, or not there any more",

@@ -91,19 +91,24 @@ def recipes(*, official: bool) -> list[Recipe]:
             names.SINGLEUSER_HUB5_IMAGE: settings["OFFICIAL_SINGLEUSER_HUB5"],
         }
         debian = settings["OFFICIAL_BASE"]
+        images = [
+            Recipe(name, "official.Dockerfile", parent, pull=True)
+            for name, parent in pulled.items()
+        ]
+        newest = next(one for one in images if one.name == names.REPO2DOCKER_IMAGE)
         return [
             Recipe(names.BASE_IMAGE, "base.Dockerfile", debian, pull=True, args=packages),
-            *(
-                Recipe(name, "official.Dockerfile", parent, pull=True)
-                for name, parent in pulled.items()
-            ),
+            *images,
+            _with_keys(newest),
         ]
     base = Recipe(names.BASE_IMAGE, "", args=packages)
     singleuser = _child(base, names.SINGLEUSER_IMAGE, "singleuser", "SINGLEUSER")
+    repo2docker = _child(base, names.REPO2DOCKER_IMAGE, "repo2docker", "REPO2DOCKER")
     return [
         base,
         singleuser,
-        _child(base, names.REPO2DOCKER_IMAGE, "repo2docker", "REPO2DOCKER"),
+        repo2docker,
+        _with_keys(repo2docker),
         _child(base, names.REPO2DOCKER_OLD_IMAGE, "repo2docker", "REPO2DOCKER_OLD"),
         _child(singleuser, names.SINGLEUSER_HUB5_IMAGE, "singleuser5", "SINGLEUSER_HUB5"),
     ]
@@ -117,6 +122,11 @@ def _child(parent: Recipe, name: str, dockerfile: str, setting: str) -> Recipe:
         args={"REQUIREMENTS": names.IMAGE_SETTINGS[f"{setting}_REQUIREMENTS"]},
         parent_hash=parent.hash,
     )
+
+
+def _with_keys(parent: Recipe) -> Recipe:
+    name = names.REPO2DOCKER_KEYS_IMAGE
+    return Recipe(name, "keys.Dockerfile", parent.name, parent_hash=parent.hash)
 
 
 class Maker:

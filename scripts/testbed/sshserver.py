@@ -135,4 +135,5 @@ async def _pump(source: Any, target: Any) -> None:
         while data := await source.read(_CHUNK):
             target.write(data)
             await target.drain()
-    target.close()
+        # not closed: the exit code is yet to come, without which git takes it for a failure
+        target.write_eof()

@@ -105,6 +105,8 @@ TABLE: dict[str, Row] = {
     **both("syntax", ("dockerfile_invalid", "“line 3: unknown instruction: RUNN”", "")),
     **both("too-large", ("repo_too_large", "larger than the 1.0 MiB that this", "1.0 MiB")),
     **both("usage", ("build_image_unusable", "--no-such-option", "--no-such-option")),
+    # of tests/docker/test_ssh_and_lfs.py, which has a server by ssh
+    "2026.4.0-host-key": ("host_key_refused", "none is known", "verification failed."),
     "2026.4.0-no-buildx": ("buildx_missing", "buildx", "not a docker command."),
     **written("conda-conflict", ("conda_conflict", "fit together", "")),
     "written-2024.7.0-conda-name": ("conda_not_found", "“quarto 99.0**”", "quarto 99.0**"),

@@ -14,7 +14,7 @@ import docker
 import pytest
 from testbed.builds import DOCKERFILE, Bench
 from testbed.hostileserver import HostileServer
-from testbed.markers import Marker
+from testbed.marker import Marker
 from testbed.names import REPO2DOCKER_IMAGES
 from testbed.traps import HOOKS, LOOK, TRAP, sprung, trapped_image
 
@@ -189,7 +189,7 @@ def private(bench: Bench, marker: Marker, way: Way, image: str) -> BuildPlan:
         if ".gitmodules" in files:
             files, modes = {**files, "inner": "c" * 40}, {**modes, "inner": "160000"}
         inner = bench.git.commit(f"{name}-inner", files, modes=modes)
-        bench.git.require_auth(f"{name}-inner", "ann", marker.token)
+        bench.git.require_auth(f"{name}-inner", "ann", marker.secret)
     files = {
         path: text.replace("INNER", bench.git.url(f"{name}-inner"))
         for path, text in way.files.items()
@@ -200,13 +200,13 @@ def private(bench: Bench, marker: Marker, way: Way, image: str) -> BuildPlan:
     if way.subdir:
         files[f"{way.subdir}/Dockerfile"] = DOCKERFILE
     commit = bench.git.commit(name, files, modes=modes)
-    bench.git.require_auth(name, "ann", marker.token)
+    bench.git.require_auth(name, "ann", marker.secret)
     place = f"http://{bench.git.host}:{bench.git.port}"
     return replace(
         bench.plan(url, commit, image),
         subdir=way.subdir,
         protocols=("http", "ssh"),
-        credentials=(Credential(place, "ann", marker.token),),
+        credentials=(Credential(place, "ann", marker.secret),),
     )
 
 
@@ -329,7 +329,7 @@ async def test_a_build_step_looks_everywhere_and_finds_no_credential(
     }
     steps = ["USER root", "RUN python3 search.py", "USER 1000", "RUN python3 search.py", ""]
     files = {
-        "Dockerfile": "\n".join([f"{DOCKERFILE}ENV PLANTED='{planted.token[5:37]}'", *steps]),
+        "Dockerfile": "\n".join([f"{DOCKERFILE}ENV PLANTED='{planted.secret[5:37]}'", *steps]),
         "search.py": SEARCH,
         "needles.json": json.dumps(needles),
         ".gitmodules": module(),

@@ -11,13 +11,14 @@ from pathlib import Path
 import docker
 import psutil
 import pytest
-from testbed.builds import Bench, until
+from testbed.builds import Bench
 from testbed.enginelink import EngineLink
 from testbed.names import REPO2DOCKER_IMAGE
 from testbed.scripted import said
 from testbed.secondengine import RootlessEngine, rootless_engine_possible
 from testbed.socketbuilds import add_socket_builder, socket_plan
 from testbed.twoengines import Two
+from testbed.waiting import until
 
 pytestmark = pytest.mark.skipif(bool(rootless_engine_possible()), reason=rootless_engine_possible())
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import json
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +17,7 @@ import docker.errors
 import pytest
 from testbed.builds import Bench
 from testbed.hostileserver import HostileServer
-from testbed.markers import Marker
+from testbed.marker import Marker, Watch, left_by
 from testbed.names import REPO2DOCKER_IMAGE, REPO2DOCKER_OLD_IMAGE
 
 from repo2dockerspawner.builds import handing
@@ -31,14 +28,14 @@ from repo2dockerspawner.credentials import Credential
 from repo2dockerspawner.errors import BuildError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 USER = "ann"
 
 
 def test_the_search_finds_every_form_also_in_pieces() -> None:
     marker = Marker()
-    texts = forms(marker.token) | forms(f"{USER}:{marker.token}")
+    texts = forms(marker.secret) | forms(f"{USER}:{marker.secret}")
     for text in (one.encode() for one in texts if len(one) > 50):
         assert marker.is_in(b"-" + text + b"-")
         assert marker.is_in_stream(iter([text[:30], text[30:]]))
@@ -56,44 +53,6 @@ def canary() -> Iterator[HostileServer]:
         yield server
 
 
-class Watch:
-    """Looks at all processes of this machine and at the build container while it runs.
-
-    Attributes:
-        seen: kind of place to what was found there, all samples together.
-    """
-
-    def __init__(self, client: docker.DockerClient, container: str) -> None:
-        self.seen: dict[str, set[bytes]] = {}
-        self._api: Any = client.api
-        self._container = container
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._end.wait(0.02):
-            for kind in ("environ", "cmdline"):
-                for path in Path("/proc").glob(f"[0-9]*/{kind}"):
-                    with contextlib.suppress(OSError):
-                        self._note(kind, path.read_bytes())
-            with contextlib.suppress(docker.errors.APIError):
-                self._note(
-                    "inspect", json.dumps(self._api.inspect_container(self._container)).encode()
-                )
-                self._note("top", json.dumps(self._api.top(self._container)).encode())
-
-    def _note(self, kind: str, data: bytes) -> None:
-        self.seen.setdefault(kind, set()).add(data)
-
-
 def private(bench: Bench, marker: Marker, **files: str) -> tuple[str, str, Credential]:
     """A repository that wants the token, with a submodule that wants it too."""
     url, _ = bench.repository(**files)
@@ -106,8 +65,8 @@ def private(bench: Bench, marker: Marker, **files: str) -> tuple[str, str, Crede
         modes={"inner": "160000"},
     )
     for one in (name, f"{name}-inner"):
-        bench.git.require_auth(one, USER, marker.token)
-    return url, commit, Credential(f"http://{bench.git.host}:{bench.git.port}", USER, marker.token)
+        bench.git.require_auth(one, USER, marker.secret)
+    return url, commit, Credential(f"http://{bench.git.host}:{bench.git.port}", USER, marker.secret)
 
 
 async def failed(bench: Bench, plan: BuildPlan) -> tuple[BuildError, list[Event]]:
@@ -146,34 +105,12 @@ async def test_a_token_opens_the_repository_and_is_in_none_of_sixteen_places(  #
         allowed_networks=(bench.git.host,),
         retention=60,
     )
-    begin = int(time.time())
     with Watch(docker_client, plan.container) as watch:
         image, events = await bench.build(plan)
     try:
-        places: dict[str, bytes | Iterator[bytes]] = {
-            **{f"running: {kind}": b"\n".join(found) for kind, found in watch.seen.items()},
-            "ended: inspect": json.dumps(api.inspect_container(plan.container)).encode(),
-            "ended: log": api.logs(plan.container),
-            "ended: file system": api.export(plan.container),
-            "engine: events": json.dumps(
-                list(api.events(since=begin, until=int(time.time()) + 1, decode=True))
-            ).encode(),
-            "image: inspect": json.dumps(api.inspect_image(image)).encode(),
-            "image: history": json.dumps(api.history(image)).encode(),
-            "hub: progress events": repr([event.text for event in events]).encode(),
-            "hub: log": caplog.text.encode(),
-            "hub: plan": repr(plan).encode() + str(plan).encode(),
-        }
-        archive = tmp_path / "image.tar"
-        with archive.open("wb") as file:
-            file.writelines(api.get_image(image))
-        places["image: layers"] = _chunks(archive)
-        places["image: .git/config"] = b"".join(_git_configs(archive))
-        root = Path(docker_client.info()["DockerRootDir"], "containers")
-        ended = api.inspect_container(plan.container)["Id"]
-        places["engine: its own files"] = b"".join(
-            path.read_bytes() for path in (root / ended).rglob("*") if path.is_file()
-        )
+        places = left_by(docker_client, plan, watch, events, tmp_path)
+        places["image: .git/config"] = b"".join(_git_configs(tmp_path / "image.tar"))
+        places["hub: log"] = caplog.text.encode()
     finally:
         api.remove_container(plan.container, force=True)
         docker_client.images.remove(image, force=True)
@@ -190,22 +127,11 @@ async def test_a_token_opens_the_repository_and_is_in_none_of_sixteen_places(  #
     assert b"include.path=/proc/" in places["running: cmdline"]  # type: ignore[operator]
     assert b"submodule" in places["image: .git/config"]  # type: ignore[operator]
     assert len(places) == 16
-    found = []
-    for name, data in places.items():
-        chunks = iter([data]) if isinstance(data, bytes) else data
-        if marker.is_in_stream(chunks):
-            found.append(name)
-    assert found == []
+    assert marker.found_in(places) == []
     # and it was sent, for both repositories
     name = urlsplit(url).path.strip("/").removesuffix(".git")
     for one in (name, f"{name}-inner"):
         assert any("POST" in line for line in bench.git.requests_of(one))
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            yield chunk
 
 
 def _git_configs(archive: Path) -> Iterator[bytes]:
@@ -297,8 +223,8 @@ async def test_another_host_that_asks_for_a_password_gets_nothing_and_the_build_
 async def test_a_log_that_prints_the_token_has_it_redacted_on_the_engine_and_here(
     bench: Bench, marker: Marker, docker_client: docker.DockerClient
 ) -> None:
-    pair = base64.b64encode(f"{USER}:{marker.token}".encode()).decode()
-    text = f"token {marker.token} and Basic {pair}"
+    pair = base64.b64encode(f"{USER}:{marker.secret}".encode()).decode()
+    text = f"token {marker.secret} and Basic {pair}"
     url, _, credential = private(bench, marker)
     name = urlsplit(url).path.strip("/").removesuffix(".git")
     commit = bench.git.commit(name, {"Dockerfile": None, "runtime.txt": text})
@@ -329,7 +255,7 @@ async def test_a_key_for_a_build_image_without_ssh_is_an_administrators_business
     bench: Bench, marker: Marker
 ) -> None:
     url, commit, _ = private(bench, marker)
-    key = Credential("ssh://git@172.17.0.1", key=marker.token, known_hosts="172.17.0.1 key")
+    key = Credential("ssh://git@172.17.0.1", key=marker.secret, known_hosts="172.17.0.1 key")
     error, events = await failed(bench, replace(bench.plan(url, commit), credentials=(key,)))
     assert error.reason == "build_image_unusable"
     assert "it has no ssh" in error.message

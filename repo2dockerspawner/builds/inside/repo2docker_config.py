@@ -69,6 +69,9 @@ SAFETY = (
     "init.defaultBranch=main",
     # repo2docker's image has one that answers every host
     "credential.helper=",
+    # Git LFS tries eight times, also where a password is missing, and git has it do so twice: more
+    # than a minute until it is told
+    "lfs.transfer.maxretries=4",
 )
 
 
