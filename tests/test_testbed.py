@@ -12,6 +12,7 @@ import requests
 from testbed import names
 from testbed.gitserver import GitServer
 from testbed.hubclient import ClientError, error_text, form_fields
+from testbed.traces import found_in
 from testbed.waiting import until, wait_until
 
 
@@ -215,3 +216,20 @@ async def test_who_waits_asks_once_more_however_long_an_answer_took() -> None:
     wait_until(lambda: slow(answers), 0.01)
     await until(lambda: slow(answers), 0.01)
     assert not list(answers)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{token}",
+        "https://me:{token}@h.example/o/r",
+        "tok%2D3c%2F5a",
+        "Authorization: Basic bWU6dG9rLTNjLzVhMWY=",
+        '{{"password": "dG9rLTNjLzVhMWY="}}',
+    ],
+    ids=["as it is", "in an address", "encoded", "in a header", "in base64"],
+)
+def test_a_token_is_found_in_whatever_form_it_is_written(written: str) -> None:
+    token = "tok-3c/5a" if "%" in written else "tok-3c/5a1f"
+    places = {"one": written.format(token=token), "another": "tok-3c"}
+    assert found_in(places, token, "me") == ["one"]

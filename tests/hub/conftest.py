@@ -14,6 +14,7 @@ from testbed.gitserver import Content, GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
 from testbed.kinds import LogIn, MakeHub, MakeRepo
+from testbed.quickbuilds import QuickImages, quick_images
 from testbed.recipes import Repository, dockerfile, make_repository
 from testbed.watch import remove_builds
 
@@ -106,6 +107,24 @@ def make_repo(git_server: GitServer, base_image: str) -> MakeRepo:
 
     def make(files: Mapping[str, Content] | None = None, *lines: str, name: str = "") -> Repository:
         content = {"Dockerfile": dockerfile(base_image, *lines), **(files or {})}
+        return make_repository(git_server, content, name=name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quick(docker_client: docker.DockerClient) -> Iterator[QuickImages]:
+    """What stands in for repo2docker and for ``jupyterhub-singleuser``, and takes a moment."""
+    with quick_images(docker_client) as images:
+        yield images
+
+
+@pytest.fixture(scope="session")
+def make_quick_repo(git_server: GitServer, quick: QuickImages) -> MakeRepo:
+    """Makes such repositories too; their servers start in a moment, and have the files."""
+
+    def make(files: Mapping[str, Content] | None = None, *lines: str, name: str = "") -> Repository:
+        content = {"Dockerfile": dockerfile(quick.server, *lines), **(files or {})}
         return make_repository(git_server, content, name=name)
 
     return make

@@ -25,7 +25,7 @@ from testbed import names
 from testbed.hub import HubError, HubProcess
 from testbed.hubclient import ClientError, HubClient, SpawnFailedError
 from testbed.kinds import LogIn, MakeHub, MakeRepo
-from testbed.quickbuilds import QuickImages, order, pool_of, quick_images
+from testbed.quickbuilds import QuickImages, order, pool_of
 from testbed.recipes import Repository
 from typing_extensions import Self
 
@@ -74,15 +74,9 @@ def silent_registry() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def images(docker_client: docker.DockerClient) -> Iterator[QuickImages]:
-    with quick_images(docker_client) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def hub(make_hub: MakeHub, images: QuickImages, silent_registry: str) -> HubProcess:
+def hub(make_hub: MakeHub, quick: QuickImages, silent_registry: str) -> HubProcess:
     config = CONFIG.format(never=f"{silent_registry}/never/comes:1")
-    return make_hub(images.config + config, image=images.server)
+    return make_hub(quick.config + config, image=quick.server)
 
 
 @pytest.fixture(scope="module")
@@ -271,11 +265,11 @@ def test_neither_failing_nor_over_long_builds_count_as_the_hubs_own_failures(
 
 @on_hub_5
 def test_on_jupyterhub_5_failing_builds_end_a_hub_that_has_a_limit_of_failures(
-    make_hub: MakeHub, images: QuickImages, log_in: LogIn, repo: Repository
+    make_hub: MakeHub, quick: QuickImages, log_in: LogIn, repo: Repository
 ) -> None:
     """A known limit, told in docs/configure.md: keep `consecutive_failure_limit` at 0 there."""
-    config = images.config + "c.Spawner.consecutive_failure_limit = 2\n"
-    careful = make_hub(config, image=images.server)
+    config = quick.config + "c.Spawner.consecutive_failure_limit = 2\n"
+    careful = make_hub(config, image=quick.server)
     client = log_in(hub=careful)
     for _ in range(2):
         client.start_server({"repo": repo.url, "subdir": order(exits=3)})

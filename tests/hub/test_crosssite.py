@@ -22,6 +22,8 @@ CONFIG = """
 from repo2dockerspawner import configure
 
 configure(c)
+# else a start over REST that takes long is waited for, for ten seconds
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
 c.JupyterHub.load_roles = [
     *c.JupyterHub.load_roles,
     {"name": "reads-lab", "users": ["rita"], "scopes": ["read:servers!server=alice/lab"]},

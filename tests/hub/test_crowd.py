@@ -5,22 +5,48 @@ from __future__ import annotations
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import docker
 import pytest
+from testbed import names
 from testbed.containerevents import ContainerEvents
+from testbed.hub import HubProcess
 from testbed.hubclient import HubClient
 from testbed.kinds import LogIn, MakeHub, MakeRepo
-from testbed.watch import builds_begun, builds_going_on, wait_until_gone
+from testbed.quickbuilds import QuickImages
+from testbed.watch import builds_begun, built_images, wait_until_gone
 
 CROWD = 6
+BUILD_LOG = "builds.log"
+CONFIG = f"""
+# an administrator's hook can do what the configuration refuses
+def by_name(spawner):
+    if spawner.user.name == "hurried":
+        spawner.start_timeout = 4
+    if spawner.user.name == "full":
+        spawner.build_disk_reserve = "1000T"
+
+c.Spawner.pre_spawn_hook = by_name
+c.Repo2DockerSpawner.build_log_file = {BUILD_LOG!r}
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: MakeHub, quick: QuickImages) -> HubProcess:
+    return make_hub(CONFIG, image=quick.server)
+
+
+@pytest.fixture(scope="session")
+def make_repo(make_quick_repo: MakeRepo) -> MakeRepo:
+    """Of what a server is, nothing here depends on."""
+    return make_quick_repo
 
 
 def start(client: HubClient, repo: str) -> int:
     return client.start_server({"repo": repo} if repo else {}).status_code
 
 
+@pytest.mark.any_jupyterhub
 def test_a_crowd_on_one_new_repository_costs_one_build_and_all_see_it(
     make_repo: MakeRepo, log_in: LogIn, engine_events: ContainerEvents
 ) -> None:
@@ -43,13 +69,9 @@ def test_a_crowd_on_one_new_repository_costs_one_build_and_all_see_it(
 
 
 def test_a_start_timeout_that_comes_first_leaves_no_build(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
+    log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
-    # the configuration refuses this; an administrator's hook can still do it
-    hub = make_hub(
-        "def hurry(spawner):\n    spawner.start_timeout = 4\nc.Spawner.pre_spawn_hook = hurry\n"
-    )
-    client = log_in(hub=hub)
+    client = log_in("hurried")
     repo = make_repo(None, "RUN echo begun && sleep 100")
     answer = client.start_server({"repo": repo.url})
     assert answer.status_code == 504
@@ -58,12 +80,19 @@ def test_a_start_timeout_that_comes_first_leaves_no_build(
 
 
 def test_pending_builds_occupy_the_hubs_own_spawn_limit(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
+    make_hub: MakeHub,
+    log_in: LogIn,
+    make_repo: MakeRepo,
+    docker_client: docker.DockerClient,
+    quick: QuickImages,
 ) -> None:
     """A known limit: JupyterHub counts each pending spawn, so raise it on a busy hub (docs)."""
     hub = make_hub(
         "c.JupyterHub.concurrent_spawn_limit = 3\n"
-        "c.Repo2DockerSpawner.concurrent_builds_limit = 1\n"
+        # else each start is waited for, for ten seconds
+        'c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}\n'
+        "c.Repo2DockerSpawner.concurrent_builds_limit = 1\n",
+        image=quick.server,
     )
     repos = [make_repo(None, "RUN sleep 100") for _ in range(3)]
     waiting = [log_in(hub=hub) for _ in repos]
@@ -79,36 +108,15 @@ def test_pending_builds_occupy_the_hubs_own_spawn_limit(
 
 
 @pytest.mark.any_jupyterhub
-def test_one_user_may_have_only_so_many_builds_under_way(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
-) -> None:
-    hub = make_hub(
-        "c.JupyterHub.allow_named_servers = True\nc.Repo2DockerSpawner.builds_per_user_limit = 1\n"
-    )
-    client = log_in(hub=hub)
-    first, second = make_repo(None, "RUN sleep 100"), make_repo()
-    assert start(client, first.url) in {201, 202}
-    answer = client.start_server({"repo": second.url}, "other")
-    assert answer.status_code == 429
-    assert "builds_per_user_limit" in answer.text
-    assert builds_going_on(docker_client, second.url) == []
-    assert client.delete().status_code == 204
-    wait_until_gone(docker_client, first.url, 5)
-
-
-@pytest.mark.any_jupyterhub
 def test_a_reserve_of_disk_that_is_gone_refuses_a_build_but_no_ready_image(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, engine_events: ContainerEvents
+    log_in: LogIn, make_repo: MakeRepo, engine_events: ContainerEvents
 ) -> None:
     ready = make_repo({"which.txt": "ready"})
-    plenty = make_hub()
-    client = log_in(hub=plenty)
+    client = log_in()
     assert start(client, ready.url) in {201, 202}
     client.wait_ready()
-    client.stop_server()
 
-    full = make_hub("c.Repo2DockerSpawner.build_disk_reserve = '1000T'\n")
-    client = log_in(hub=full)
+    client = log_in("full")
     new = make_repo()
     began = time.time()
     answer = client.start_server({"repo": new.url})
@@ -121,16 +129,16 @@ def test_a_reserve_of_disk_that_is_gone_refuses_a_build_but_no_ready_image(
 
 @pytest.mark.any_jupyterhub
 def test_every_line_of_a_build_is_in_the_build_log_file_and_says_which_build(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, tmp_path: Path
+    hub: HubProcess, client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
-    file = tmp_path / "builds.log"
-    hub = make_hub(f"c.Repo2DockerSpawner.build_log_file = {str(file)!r}\n")
-    repo = make_repo(None, "RUN echo a-line-of-the-build-$((40 + 2))")
-    client = log_in(hub=hub)
+    mark = f"a-line-of-{secrets.token_hex(4)}"
+    repo = make_repo(None, f"RUN for i in 1 2 3; do echo {mark}-$i-$((40 + 2)); done")
     assert start(client, repo.url) in {201, 202}
     client.wait_ready()
-    lines = file.read_text(encoding="utf-8").splitlines()
-    assert any("a-line-of-the-build-42" in line for line in lines)
-    builds = {line.split()[1] for line in lines}
-    assert len(builds) == 1
-    assert len(builds.pop()) == 12
+    (image,) = built_images(docker_client, repo.url)
+    key = image["Labels"][f"{names.LABEL_PREFIX}key"]
+    lines = (hub.directory / BUILD_LOG).read_text(encoding="utf-8").splitlines()
+    for number in (1, 2, 3):
+        (line,) = [line for line in lines if f"{mark}-{number}-42" in line]
+        assert line.split()[1] == key[:12]
+    assert {len(line.split()[1]) for line in lines} == {12}

@@ -49,6 +49,7 @@ def test_each_dangerous_setting_is_named_once(make_hub: MakeHub, configure: str)
     ]
 
 
+@pytest.mark.any_jupyterhub
 def test_of_a_well_set_hub_nothing_is_said(make_hub: MakeHub) -> None:
     port = free_port()
     hub = make_hub(CONFIGURE + WELL.format(port=port), port=port)

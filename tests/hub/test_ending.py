@@ -14,6 +14,7 @@ from testbed import names
 from testbed.containerevents import ContainerEvents
 from testbed.engine import remove_containers
 from testbed.engineproxy import EngineProxy
+from testbed.hub import HubProcess
 from testbed.hubclient import ClientError, Event, HubClient, SpawnFailedError, error_text
 from testbed.kinds import LogIn, MakeHub, MakeRepo
 from testbed.recipes import Repository
@@ -25,6 +26,18 @@ from repo2dockerspawner.keys import container_name
 # 15 seconds: longer than a hub needs to start on a busy machine
 SLOW = "RUN for i in $(seq 75); do echo slow-line-$i-$((40 + 2)); sleep 0.2; done"
 ENDLESS = "RUN echo slow-line-0-$((40 + 2)) && sleep 120"
+
+
+@pytest.fixture(scope="session")
+def make_repo(make_quick_repo: MakeRepo) -> MakeRepo:
+    """Of what a server is, nothing here depends on."""
+    return make_quick_repo
+
+
+@pytest.fixture(scope="module")
+def narrow(make_hub: MakeHub) -> HubProcess:
+    """A hub that builds one at a time."""
+    return make_hub("c.Repo2DockerSpawner.concurrent_builds_limit = 1")
 
 
 class Following(threading.Thread):
@@ -186,6 +199,7 @@ def test_a_build_ends_when_its_person_stops_it(
     assert client.get("files/which.txt").text == "after"
 
 
+@pytest.mark.any_jupyterhub
 def test_stopping_one_of_two_that_wait_leaves_the_build_to_the_other(
     make_repo: MakeRepo, log_in: LogIn, engine_events: ContainerEvents
 ) -> None:
@@ -245,10 +259,9 @@ def test_stopping_at_any_moment_leaves_nothing(
 
 @pytest.mark.any_jupyterhub
 def test_who_waits_in_line_sees_the_place_and_can_leave_it(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, engine_events: ContainerEvents
+    narrow: HubProcess, log_in: LogIn, make_repo: MakeRepo, engine_events: ContainerEvents
 ) -> None:
-    hub = make_hub("c.Repo2DockerSpawner.concurrent_builds_limit = 1")
-    first, second, third = log_in(hub=hub), log_in(hub=hub), log_in(hub=hub)
+    first, second, third = (log_in(hub=narrow) for _ in range(3))
     long, short, never = make_repo(None, SLOW), make_repo({"which.txt": "short"}), make_repo()
     began = time.time()
     begin(first, long)
@@ -273,11 +286,10 @@ def test_who_waits_in_line_sees_the_place_and_can_leave_it(
 
 @pytest.mark.any_jupyterhub
 def test_a_person_who_does_not_wait_in_line_starts_at_once(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo
+    narrow: HubProcess, log_in: LogIn, make_repo: MakeRepo
 ) -> None:
-    hub = make_hub("c.Repo2DockerSpawner.concurrent_builds_limit = 1")
     ready = make_repo({"which.txt": "ready"})
-    first, second = log_in(hub=hub), log_in(hub=hub)
+    first, second = log_in(hub=narrow), log_in(hub=narrow)
     begin(second, ready)
     second.wait_ready()
     second.visit(second.server_url())

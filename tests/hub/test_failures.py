@@ -16,6 +16,7 @@ from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient, SpawnFailedError, error_text, form_fields
 from testbed.kinds import LogIn, MakeHub, MakeRepo
+from testbed.quickbuilds import QuickImages
 from testbed.recipes import fake_server
 from testbed.watch import builds_begun, builds_going_on, server_container, wait_until_gone
 
@@ -28,6 +29,17 @@ on_hub_6 = pytest.mark.skipif(
     jupyterhub.version_info[0] < 6,
     reason="JupyterHub 5 counts every exception of a spawn, whatever its status",
 )
+
+
+@pytest.fixture(scope="session")
+def make_repo(make_quick_repo: MakeRepo) -> MakeRepo:
+    """Of what a server is, nothing here depends on."""
+    return make_quick_repo
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: MakeHub, quick: QuickImages) -> HubProcess:
+    return make_hub(image=quick.server)
 
 
 def fails(client: HubClient, fields: Mapping[str, str]) -> tuple[str, BeautifulSoup]:
@@ -98,9 +110,9 @@ def test_a_failing_build_is_no_error_of_the_hub(
 
 @on_hub_6
 def test_a_hub_that_ends_after_failures_of_its_own_survives_those_of_its_users(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo
+    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, quick: QuickImages
 ) -> None:
-    careful = make_hub("c.Spawner.consecutive_failure_limit = 2")
+    careful = make_hub("c.Spawner.consecutive_failure_limit = 2", image=quick.server)
     client = log_in(hub=careful)
     repo = make_repo(None, "RUN exit 1")
     for fields in (
@@ -148,10 +160,12 @@ def test_a_server_that_dies_says_why(client: HubClient, make_repo: MakeRepo) -> 
 
 
 @pytest.fixture(scope="module")
-def impatient(make_hub: MakeHub) -> HubProcess:
-    return make_hub("c.Spawner.http_timeout = 8\nc.Repo2DockerSpawner.build_timeout = 8")
+def impatient(make_hub: MakeHub, quick: QuickImages) -> HubProcess:
+    config = "c.Spawner.http_timeout = 4\nc.Repo2DockerSpawner.build_timeout = 8"
+    return make_hub(config, image=quick.server)
 
 
+@pytest.mark.any_jupyterhub
 def test_a_server_that_never_answers_is_given_up(
     impatient: HubProcess, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
@@ -161,7 +175,7 @@ def test_a_server_that_never_answers_is_given_up(
 
     said, _ = fails(client, {"repo": repo.url})
 
-    assert "did not answer within 8 seconds" in said
+    assert "did not answer within 4 seconds" in said
     assert "waiting for the database" in said
     assert server_container(docker_client, impatient, client.username) is None
     starts_again(client)
@@ -335,6 +349,7 @@ def refused_client(hub: HubProcess) -> Iterator[HubClient]:
         yield client
 
 
+@pytest.mark.any_jupyterhub
 @pytest.mark.parametrize("options", REFUSED)
 def test_rest_refuses_what_must_not_reach_git(
     hub: HubProcess,

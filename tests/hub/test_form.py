@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -12,12 +12,12 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from testbed.hub import HubProcess
 from testbed.hubclient import HubClient, form_fields
+from testbed.kinds import LogIn, MakeHub
+from testbed.quickbuilds import QuickImages
 from testbed.ready import ReadyImage, make_ready_image
 from testbed.watch import server_container
 
-LogIn = Callable[..., HubClient]
-
-HUB_CONFIG = """
+CONFIG = """
 c.JupyterHub.load_groups = {"staff": {"users": ["anna"]}}
 c.Repo2DockerSpawner.default_image_name = "Python"
 c.Repo2DockerSpawner.profiles = [
@@ -26,8 +26,12 @@ c.Repo2DockerSpawner.profiles = [
 ]
 c.Repo2DockerSpawner.trusted_repos = ["github.com/no-such-owner-of-ours/*"]
 """
-HUB_ARGUMENTS = {"base_url": "/@/hub%20prefix/"}
 REPO = "https://github.com/owner/repo"
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: MakeHub, quick: QuickImages) -> HubProcess:
+    return make_hub(CONFIG, base_url="/@/hub%20prefix/", image=quick.server)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from testbed.gitserver import GitServer
 from testbed.hub import HubProcess
 from testbed.hubclient import Event, HubClient, error_text
 from testbed.kinds import LogIn, MakeHub, MakeRepo
+from testbed.quickbuilds import QuickImages
 from testbed.recipes import Repository
 from testbed.watch import builds_begun, builds_going_on, built_images, server_container
 
@@ -47,8 +48,14 @@ def _other_image(docker_client: docker.DockerClient, base_image: str) -> Iterato
 
 @pytest.fixture(
     scope="module",
-    params=names.REPO2DOCKER_IMAGES,
-    ids=[f"repo2docker-{name.rpartition(':')[2]}" for name in names.REPO2DOCKER_IMAGES],
+    params=[
+        pytest.param(
+            name,
+            id=f"repo2docker-{name.rpartition(':')[2]}",
+            marks=[] if name == names.REPO2DOCKER_IMAGE else pytest.mark.any_jupyterhub,
+        )
+        for name in names.REPO2DOCKER_IMAGES
+    ],
 )
 def versioned_hub(request: pytest.FixtureRequest, make_hub: MakeHub, hub: HubProcess) -> HubProcess:
     if request.param == names.REPO2DOCKER_IMAGE:
@@ -100,15 +107,16 @@ def test_a_pasted_address_is_built_and_opens_where_it_was_asked(
     assert client.default_url() == f"/user/{client.username}/lab/tree/notes/a%20b.ipynb"
 
 
+@pytest.mark.any_jupyterhub
 def test_a_second_person_gets_the_same_image_with_no_second_build(  # noqa: PLR0917 - fixtures
     versioned_hub: HubProcess,
     log_in: LogIn,
-    make_repo: MakeRepo,
+    make_quick_repo: MakeRepo,
     git_server: GitServer,
     docker_client: docker.DockerClient,
     engine_events: ContainerEvents,
 ) -> None:
-    repo = make_repo({"which.txt": "ours"})
+    repo = make_quick_repo({"which.txt": "ours"})
     first, second = log_in(hub=versioned_hub), log_in(hub=versioned_hub)
     began = time.time()
     launch(first, {"repo": repo.url})
@@ -127,10 +135,11 @@ def test_a_second_person_gets_the_same_image_with_no_second_build(  # noqa: PLR0
     assert requests == ls_remote(git_server, repo)
 
 
+@pytest.mark.any_jupyterhub
 def test_two_people_at_once_wait_for_one_build(
-    hub: HubProcess, log_in: LogIn, make_repo: MakeRepo, engine_events: ContainerEvents
+    hub: HubProcess, log_in: LogIn, make_quick_repo: MakeRepo, engine_events: ContainerEvents
 ) -> None:
-    repo = make_repo({"which.txt": "ours"}, "RUN echo once && sleep 3")
+    repo = make_quick_repo({"which.txt": "ours"}, "RUN echo once && sleep 3")
     first, second = log_in(), log_in()
     began = time.time()
     assert first.started(first.spawn_form({"repo": repo.url}))
@@ -150,9 +159,9 @@ def test_two_people_at_once_wait_for_one_build(
 
 
 @pytest.fixture(scope="module")
-def branched(make_repo: MakeRepo, git_server: GitServer) -> Repository:
+def branched(make_quick_repo: MakeRepo, git_server: GitServer) -> Repository:
     """`which.txt` says what has been checked out."""
-    repo = make_repo({"which.txt": "old"})
+    repo = make_quick_repo({"which.txt": "old"})
     for branch in ("main", "feature/x", "feature/main", "same", "v1"):
         git_server.commit(
             repo.name, {"which.txt": f"branch {branch}"}, branch=branch, parent=repo.commit
@@ -190,9 +199,9 @@ def test_the_ref_that_was_asked_for_is_what_one_gets(
 
 @pytest.mark.any_jupyterhub
 def test_a_branch_that_moves_is_built_anew(
-    client: HubClient, make_repo: MakeRepo, git_server: GitServer
+    client: HubClient, make_quick_repo: MakeRepo, git_server: GitServer
 ) -> None:
-    repo = make_repo({"which.txt": "first"})
+    repo = make_quick_repo({"which.txt": "first"})
     first = launch(client, {"repo": repo.url, "ref": "main"})
     assert client.get("files/which.txt").text == "first"
     client.stop_server()
@@ -208,12 +217,12 @@ def test_a_branch_that_moves_is_built_anew(
 
 @pytest.mark.any_jupyterhub
 def test_a_subdirectory_is_what_is_built(
-    client: HubClient, make_repo: MakeRepo, base_image: str
+    client: HubClient, make_quick_repo: MakeRepo, quick: QuickImages
 ) -> None:
-    good = f"FROM {base_image}\nCOPY --chown=1000:1000 . /home/jovyan/\n"
-    repo = make_repo(
+    good = f"FROM {quick.server}\nCOPY --chown=1000:1000 . /home/jovyan/\n"
+    repo = make_quick_repo(
         {
-            "Dockerfile": f"FROM {base_image}\nRUN exit 7\n",
+            "Dockerfile": f"FROM {quick.server}\nRUN exit 7\n",
             "course/Dockerfile": good,
             "course/which.txt": "the course",
             "course/week 1/one.ipynb": "{}",
@@ -344,10 +353,13 @@ def test_rest_with_nothing_or_with_use_r2d_no_starts_the_default_image(
 
 
 def test_each_launch_gets_the_image_it_asked_for(
-    hub: HubProcess, client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
+    hub: HubProcess,
+    client: HubClient,
+    make_quick_repo: MakeRepo,
+    docker_client: docker.DockerClient,
 ) -> None:
     for content in ("one", "two"):
-        repo = make_repo({"which.txt": content})
+        repo = make_quick_repo({"which.txt": content})
         launch(client, {"repo": repo.url, "path": "which.txt"})
         assert client.get("files/which.txt").text == content
         client.stop_server()
@@ -359,12 +371,17 @@ def test_each_launch_gets_the_image_it_asked_for(
     assert client.default_url() == f"/user/{client.username}/lab"
 
 
+@pytest.mark.any_jupyterhub
 def test_a_kept_container_is_only_used_again_for_its_own_image(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo, docker_client: docker.DockerClient
+    make_hub: MakeHub,
+    log_in: LogIn,
+    make_quick_repo: MakeRepo,
+    docker_client: docker.DockerClient,
+    quick: QuickImages,
 ) -> None:
-    keeping = make_hub("c.DockerSpawner.remove = False")
+    keeping = make_hub("c.DockerSpawner.remove = False", image=quick.server)
     client = log_in(hub=keeping)
-    repo = make_repo({"which.txt": "one"})
+    repo = make_quick_repo({"which.txt": "one"})
     seen = []
     for fields in ({"repo": repo.url}, {"repo": repo.url}, {}, {}):
         launch(client, fields)
@@ -381,9 +398,9 @@ def test_a_kept_container_is_only_used_again_for_its_own_image(
 
 @pytest.mark.any_jupyterhub
 def test_an_ended_build_leaves_an_image_and_nothing_that_runs(
-    client: HubClient, make_repo: MakeRepo, docker_client: docker.DockerClient
+    client: HubClient, make_quick_repo: MakeRepo, docker_client: docker.DockerClient
 ) -> None:
-    repo = make_repo()
+    repo = make_quick_repo()
 
     launch(client, {"repo": repo.url})
 

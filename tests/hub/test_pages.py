@@ -13,9 +13,10 @@ from bs4 import BeautifulSoup
 from testbed.containerevents import ContainerEvents
 from testbed.hub import HubProcess
 from testbed.hubclient import Event, HubClient, SpawnFailedError, error_text, form_fields
-from testbed.kinds import LogIn, MakeHub, MakeRepo
+from testbed.kinds import LogIn, MakeRepo
 from testbed.watch import builds_begun, server_container
 
+HUB_ARGUMENTS = {"base_url": "/hub-prefix/"}
 PAYLOAD = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
@@ -69,9 +70,9 @@ def test_a_link_fills_in_the_form_and_starts_nothing(  # noqa: PLR0917 - fixture
 
 
 def test_a_link_leads_to_the_server_once_start_is_pressed(
-    client: HubClient, make_repo: MakeRepo
+    client: HubClient, make_quick_repo: MakeRepo
 ) -> None:
-    repo = make_repo({"which.txt": "linked"})
+    repo = make_quick_repo({"which.txt": "linked"})
     page = client.spawn_page(query=urlencode({"opt-repo": repo.url, "opt-path": "which.txt"}))
     action, fields = form_fields(page.text, "form#spawn_form")
     assert "/hub/spawn" in (action or page.url)
@@ -86,8 +87,8 @@ def test_a_link_leads_to_the_server_once_start_is_pressed(
 # --- progress
 
 
-def test_every_tab_shows_the_same_from_the_start(log_in: LogIn, make_repo: MakeRepo) -> None:
-    repo = make_repo(None, "RUN for i in 1 2 3 4 5 6 7 8; do echo line-$i; sleep 0.4; done")
+def test_every_tab_shows_the_same_from_the_start(log_in: LogIn, make_quick_repo: MakeRepo) -> None:
+    repo = make_quick_repo(None, "RUN for i in 1 2 3 4 5 6 7 8; do echo line-$i; sleep 0.4; done")
     tabs = [log_in("two-tabs") for _ in range(3)]
     assert tabs[0].started(tabs[0].spawn_form({"repo": repo.url}))
 
@@ -184,10 +185,7 @@ def test_every_page_of_the_hub_is_served(log_in: LogIn, page: str) -> None:
     assert error_text(answer.text) == ""
 
 
-def test_a_hub_below_a_prefix_works_to_the_end(
-    make_hub: MakeHub, log_in: LogIn, make_repo: MakeRepo
-) -> None:
-    client = log_in(hub=make_hub(base_url="/hub-prefix/"))
+def test_a_hub_below_a_prefix_works_to_the_end(client: HubClient, make_repo: MakeRepo) -> None:
     repo = make_repo({"which.txt": "prefixed"})
     assert client.started(client.spawn_form({"repo": repo.url, "path": "which.txt"}))
 

@@ -86,6 +86,7 @@ def test_a_failing_build_is_followed_told_and_kept(
     assert model is None or not model["pending"]
 
 
+@pytest.mark.any_jupyterhub
 def test_a_hub_with_contradicting_timeouts_says_so_and_does_not_start(make_hub: MakeHub) -> None:
     config = """
 from repo2dockerspawner import configure

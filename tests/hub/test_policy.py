@@ -196,6 +196,7 @@ def test_limits_hold_for_users_groups_and_the_line(
 FORMAT = "{raw_username.__class__}{0}{username}"
 
 
+@pytest.mark.any_jupyterhub
 def test_what_is_entered_is_no_format_string(  # noqa: PLR0917 - fixtures
     hub: HubProcess,
     client: HubClient,
