@@ -65,5 +65,7 @@ def make_ready_image(
     )
     lines = [f"FROM {base}", *(f'LABEL {name}="{value}"' for name, value in said.items())]
     name = image_name(key, repo, prefix="r2d-testbed-")
-    image, _ = client.images.build(fileobj=io.BytesIO("\n".join(lines).encode()), tag=name)
+    recipe = io.BytesIO("\n".join(lines).encode())
+    # else the engine keeps a container of each line
+    image, _ = client.images.build(fileobj=recipe, tag=name, rm=True)
     return ReadyImage(key, name, str(image.id))
