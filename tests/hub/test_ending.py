@@ -221,7 +221,7 @@ def test_stopping_one_of_two_that_wait_leaves_the_build_to_the_other(
 
 @pytest.mark.any_jupyterhub
 def test_the_same_build_can_be_started_again_right_after_it_was_stopped(
-    make_repo: MakeRepo, client: HubClient, docker_client: docker.DockerClient
+    make_repo: MakeRepo, client: HubClient
 ) -> None:
     repo = make_repo({"which.txt": "again"}, "RUN echo slow-line-0-$((40 + 2)) && sleep 3")
     begin(client, repo)
