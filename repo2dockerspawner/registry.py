@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from urllib.parse import quote, urljoin, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
@@ -19,6 +20,8 @@ __all__ = ["follow_doi", "is_exact"]
 _MAX_HOPS = 10
 _MAX_URL = 2048
 _NOT_FOUND = 404
+# Seconds by which a request may end later than it should, and the least that it is given.
+_GRACE, _LEAST = 1.0, 0.001
 # Records of these never change: a new version gets a new number (Zenodo) or is numbered (Figshare).
 _EXACT = re.compile(
     r"https?://(?:www\.)?(?:"
@@ -49,7 +52,9 @@ async def follow_doi(doi: str, *, timeout: float, resolver: str, reach: Reach | 
     """
     first = resolver + quote(doi, safe="/:;()")
     try:
-        return await asyncio.wait_for(_follow(doi, first, reach), timeout)
+        end = time.monotonic() + timeout
+        # the requests end by themselves, and with them their connections; this is for all the rest
+        return await asyncio.wait_for(_follow(doi, first, reach, end), timeout + _GRACE)
     except asyncio.TimeoutError:
         raise ResolveError(
             f"The DOI {doi} could not be looked up within {timeout:g} seconds; try again later.",
@@ -59,13 +64,13 @@ async def follow_doi(doi: str, *, timeout: float, resolver: str, reach: Reach | 
         ) from None
 
 
-async def _follow(doi: str, url: str, reach: Reach | None) -> str:
+async def _follow(doi: str, url: str, reach: Reach | None, end: float) -> str:
     client, checked = _client(url, reach)
     try:
         for hop in range(_MAX_HOPS):
             if reach is not None and checked is None:
                 await check_host(url, reach)
-            response = await _head(client, doi, url, checked)
+            response = await _head(client, doi, url, checked, end)
             location = response.headers.get("Location", "")
             if not 300 <= response.code < 400 or not location:  # noqa: PLR2004 (redirects)
                 # Landing pages refuse robots in many ways; that they are there is enough.
@@ -88,9 +93,14 @@ def _client(url: str, reach: Reach | None) -> tuple[AsyncHTTPClient, CheckedReso
 
 
 async def _head(
-    client: AsyncHTTPClient, doi: str, url: str, checked: CheckedResolver | None
+    client: AsyncHTTPClient, doi: str, url: str, checked: CheckedResolver | None, end: float
 ) -> HTTPResponse:
-    request = HTTPRequest(url, method="HEAD", follow_redirects=False, request_timeout=0)
+    # Tornado's connections don't end when who waits for them goes away: without a limit of its own
+    # one to a server that never answers would stay for ever.
+    left = max(end - time.monotonic(), _LEAST)
+    request = HTTPRequest(
+        url, method="HEAD", follow_redirects=False, connect_timeout=left, request_timeout=left
+    )
     try:
         return await client.fetch(request, raise_error=False)
     # Whatever the network, TLS or a broken server makes of it: sockets, ssl and tornado raise
@@ -98,6 +108,8 @@ async def _head(
     except Exception as error:
         if checked is not None and checked.refused:
             raise refused(f"The DOI {doi}", checked.refused[0]) from error
+        if time.monotonic() >= end:
+            raise asyncio.TimeoutError from error
         raise _unreachable(doi, "could not be looked up") from error
 
 

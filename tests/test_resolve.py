@@ -8,7 +8,9 @@ import time
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from testbed.gitserver import GitServer
 
@@ -393,6 +395,10 @@ async def test_a_doi_that_leads_nowhere_is_said(
 async def test_a_registry_that_never_answers_costs_the_time_allowed(registry: str) -> None:
     error = await refused(RepoSpec("doi", "10.1/slow"), doi_resolver=registry, timeout=0.2)
     assert (error.reason, error.status) == ("resolve_timeout", 504)
+    # and no connection, which would stay for as long as the registry says nothing
+    port = urlsplit(registry).port
+    ours = psutil.Process().net_connections("inet")
+    assert not [one for one in ours if one.raddr and one.raddr.port == port]
 
 
 @pytest.mark.parametrize(
