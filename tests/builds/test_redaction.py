@@ -107,21 +107,35 @@ def test_a_secret_in_the_base64_of_a_longer_text_is_redacted(before: int, after:
 
 
 # Few characters, so that secrets begin, end and hold each other.
-SECRETS = st.lists(st.text("ab=/\\<é", min_size=1, max_size=9), max_size=3)
-# Which of the patterns, and the part of it that is taken; and after it some other bytes.
-PIECES = st.lists(
-    st.tuples(st.integers(0, 999), st.integers(0, 40), st.integers(0, 40), st.binary(max_size=2)),
-    max_size=6,
-)
-CUTS = st.lists(st.integers(0, 300), max_size=5)
+LETTERS = "ab=/\\<é"
 
 
-@pytest.mark.timeout(400)
+def read_off(
+    code: bytes,
+) -> tuple[list[str], list[tuple[int, int, int, bytes]], list[int]]:
+    """Secrets, pieces and cuts out of one draw, which takes a quarter of the time of so many.
+
+    A piece is which of the patterns, and the part of it that is taken; and after it some other
+    bytes.
+    """
+    take = iter(code).__next__
+    secrets = [
+        "".join(LETTERS[take() % len(LETTERS)] for _ in range(1 + take() % 9))
+        for _ in range(take() % 4)
+    ]
+    pieces = [
+        (take(), take() % 41, take() % 41, bytes(take() for _ in range(take() % 3)))
+        for _ in range(take() % 7)
+    ]
+    return secrets, pieces, [take() for _ in range(take() % 6)]
+
+
 @settings(max_examples=5000, deadline=None)
-@given(SECRETS, PIECES, CUTS)
+@given(st.binary(min_size=80, max_size=80).map(read_off))
 def test_no_secret_is_emitted_at_any_split(
-    secrets: list[str], pieces: list[tuple[int, int, int, bytes]], cuts: list[int]
+    drawn: tuple[list[str], list[tuple[int, int, int, bytes]], list[int]],
 ) -> None:
+    secrets, pieces, cuts = drawn
     redactor = Redactor(secrets)
     patterns = sorted({form.encode() for secret in secrets for form in forms(secret)})
     raw = b""
@@ -153,6 +167,8 @@ def test_two_secrets_that_overlap_are_both_gone() -> None:
     redactor = Redactor(["abcdefgh", "efghijkl", "ijkl"])
     assert redactor.text("-abcdefghijkl-") == f"-{MASK}-"
     assert redactor.text("-abcdefgh-ijkl-") == f"-{MASK}-{MASK}-"
+    # one that overlaps itself
+    assert Redactor(["abab"]).text("-ababab-") == f"-{MASK}-"
 
 
 def test_of_two_secrets_one_of_which_begins_the_other_the_longer_is_gone() -> None:
