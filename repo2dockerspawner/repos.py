@@ -274,7 +274,7 @@ def _shorthand(
     names, at, ref = text.partition("@")
     parts = names.rstrip("/").split("/")
     dotted = "." in parts[0]
-    if len(parts) > 1 and (forge_of(parts[0].lower()) or (dotted and len(parts) > 2)):  # noqa: PLR2004
+    if forge_of(parts[0].lower()) or (dotted and len(parts) > 2):  # noqa: PLR2004
         # The address bar of a browser leaves out https://.
         return _read(f"https://{text}", allowed, providers, default_host)
     nested = "gitlab" in default_host

@@ -205,6 +205,7 @@ def test_the_readable_part_of_an_image_name(name: str, slug: str) -> None:
         ("quay.io", "quay.io/r2d-a-b-"),
         ("quay.io/", "quay.io/r2d-a-b-"),
         ("HOSTX:5000/team//", "HOSTX:5000/team/r2d-a-b-"),
+        ("HOSTX", "HOSTX/r2d-a-b-"),
     ],
 )
 def test_the_registry_stands_in_front(registry: str, image: str) -> None:
@@ -241,6 +242,12 @@ def test_a_label_comes_back_as_it_was(value: str) -> None:
     assert decode_label(encode_label(value)) == value
 
 
+def test_half_a_character_which_json_can_carry_is_one_like_any_other() -> None:
+    assert decode_label(encode_label("a\ud800b")) == "a\ud800b"
+    keys = {build_key(replace(PLAIN, identity=text)) for text in ("a\ud800b", "a\ud801b", "a?b")}
+    assert len(keys) == 3
+
+
 @given(any_text)
 def test_an_encoded_label_can_stand_in_a_dockerfile(value: str) -> None:
     encoded = encode_label(value)
@@ -253,7 +260,7 @@ def test_reading_a_label_of_somebody_elses_never_fails(value: str) -> None:
     assert isinstance(decode_label(value), str)
 
 
-@pytest.mark.parametrize("value", ["%", "%zz", "%ff%fe", "%ED%A0", "100%", "\ud800"])
+@pytest.mark.parametrize("value", ["%", "%zz", "%ff%fe", "%ED%A0", "100%", "\ud800"], ids=ascii)
 def test_a_label_that_is_not_encoded_is_read_as_well_as_it_can_be(value: str) -> None:
     assert isinstance(decode_label(value), str)
 

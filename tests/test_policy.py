@@ -58,6 +58,12 @@ MEANT = [
     ("gist.github.com/*", "https://gist.github.com/me/0a1b"),
     ("gist.github.com/0a1b", "https://gist.github.com/0A1B"),
     ("git.example.org/team/*", "https://git.example.org/team/Course.git"),
+    ("git.example.org/team/course", "https://git.example.org/team/course.git"),
+    ("git.example.org/Team/X", "https://git.example.org/Team/X"),
+    # a star is as short as it can be, and may be nothing
+    ("*git.example.org/*", "https://git.example.org/team/x"),
+    ("git.example.org/*a/*b/*", "https://git.example.org/a/b/a/c"),
+    ("git.example.org/ab*ba", "https://git.example.org/abba"),
     ("Git.Example.ORG/team/*", "https://git.example.org/team/x"),
     ("git.example.org/team/*", "git@git.example.org:team/x.git"),
     ("git.example.org/team/*", "ssh://git@git.example.org/team/x.git"),
@@ -128,6 +134,9 @@ OTHERS = [
     ("doi.org/10.5281/*", "https://zenodo.org/records/1234"),
     ("doi.org/*", f"swh:1:dir:{SHA}"),
     ("git.example.org/team/course", "https://git.example.org/team/course/more"),
+    ("git*.example.org/*/course", "https://git.example.com/team/course"),
+    ("git.example.org/*a/*a/*z", "https://git.example.org/a/z"),
+    ("git.example.org/ab*ba", "https://git.example.org/aba"),
 ]
 
 
@@ -179,6 +188,12 @@ def test_a_star_is_any_text_as_in_a_shell(path: str, pattern: str) -> None:
     wanted = f"x/{pattern}".rstrip("/")
     place = "x/" + "/".join(part for part in path.split("/") if part)
     assert matches_allowed(found, [wanted]) == fnmatchcase(place, wanted)
+
+
+def test_a_host_that_ends_with_a_dot_is_the_same() -> None:
+    dotted = RepoSpec("git", "https://git.example.org./team/x")
+    assert not Policy(denied=["git.example.org/team/*"]).permits(dotted)
+    assert Policy(allowed=["git.example.org/team/*"]).permits(dotted)
 
 
 def test_many_stars_take_no_time() -> None:

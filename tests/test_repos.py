@@ -18,6 +18,11 @@ EVERY_PROVIDER = (
     *("git", "zenodo", "figshare", "dataverse", "hydroshare", "swhid", "ckan", "mercurial"),
 )
 GH = "https://github.com/owner/repo"
+OFF = "This hub doesn't build from {}; its administrator can switch it on with content_providers."
+NO_SWHID = (
+    "That Software Heritage id can't be used; one for a directory or a revision can, like "
+    "swh:1:dir: and 40 hexadecimal digits."
+)
 
 # text -> what differs from a plain RepoSpec("git", url)
 UNDERSTOOD: list[tuple[str, str, dict[str, str]]] = [
@@ -27,6 +32,7 @@ UNDERSTOOD: list[tuple[str, str, dict[str, str]]] = [
     ("\ufeffowner/repo\u200b", GH, {}),
     ("owner/repo/", GH, {}),
     ("owner/repo.git", GH, {}),
+    ("owner/repoX", "https://github.com/owner/repoX", {}),
     ("owner/repo@main", GH, {"ref": "main"}),
     ("owner/repo@feature/x", GH, {"ref": "feature/x"}),
     (f"owner/repo@{SHA}", GH, {"ref": SHA}),
@@ -40,6 +46,7 @@ UNDERSTOOD: list[tuple[str, str, dict[str, str]]] = [
     ("https://www.github.com/owner/repo", GH, {}),
     ("HTTPS://GitHub.COM/owner/repo", GH, {}),
     ("https://github.com:443/owner/repo", GH, {}),
+    ("https://github.com:8443/owner/repo", "https://github.com:8443/owner/repo", {}),
     ("https://github.com./owner/repo", GH, {}),
     ("https://github.com//owner//repo", GH, {}),
     ("github.com/owner/repo", GH, {}),
@@ -161,6 +168,11 @@ UNDERSTOOD: list[tuple[str, str, dict[str, str]]] = [
         {"tail": "refs/heads/a/b/c"},
     ),
     (
+        "https://codeberg.org/o/r/src/branch/a/b~1/c",
+        "https://codeberg.org/o/r",
+        {"tail": "refs/heads/a/b~1/c"},
+    ),
+    (
         "https://codeberg.org/o/r/src/tag/v1/a.py",
         "https://codeberg.org/o/r",
         {"tail": "refs/tags/v1/a.py"},
@@ -215,11 +227,14 @@ UNDERSTOOD: list[tuple[str, str, dict[str, str]]] = [
     ("example.org/a/b", "https://example.org/a/b", {}),
     ("http://172.17.0.1:8080/demo.git", "http://172.17.0.1:8080/demo.git", {}),
     ("http://example.org:80/x", "http://example.org/x", {}),
+    ("http://github.com/owner/repo/tree/main", "http://github.com/owner/repo", {"ref": "main"}),
     ("git://example.org:9418/x.git", "git://example.org/x.git", {}),
     ("git://172.17.0.1/demo.git", "git://172.17.0.1/demo.git", {}),
     ("ssh://git@example.org/x.git", "ssh://git@example.org/x.git", {}),
     ("ssh://me@example.org:2222/srv/x", "ssh://me@example.org:2222/srv/x", {}),
     ("ssh://example.org/x", "ssh://git@example.org/x", {}),
+    # only a browser's address is a page's
+    ("ssh://git@example.org/o/r/tree/main", "ssh://git@example.org/o/r/tree/main", {}),
     ("git@example.org:o/r.git", "git@example.org:o/r.git", {}),
     ("git@EXAMPLE.org:o/r.git/", "git@example.org:o/r.git", {}),
     ("git@example.org:/srv/r.git", "ssh://git@example.org/srv/r.git", {}),
@@ -231,6 +246,9 @@ RECORDS = [
     ("doi:10.5281/zenodo.123", "zenodo", "10.5281/zenodo.123"),
     ("DOI:10.5281/Zenodo.123", "zenodo", "10.5281/Zenodo.123"),
     ("https://doi.org/10.5281/zenodo.123", "zenodo", "10.5281/zenodo.123"),
+    ("https://doi.org/10.5281/zenodo.123/", "zenodo", "10.5281/zenodo.123"),
+    ("https://doi.org/10.5281/abcX", "zenodo", "10.5281/abcX"),
+    ("hg+https://zenodo.org/records/1", "mercurial", "https://zenodo.org/records/1"),
     ("http://dx.doi.org/10.5281%2Fzenodo.123?x#y", "zenodo", "10.5281/zenodo.123"),
     ("doi.org/10.6084/m9.figshare.9782777.v3", "figshare", "10.6084/m9.figshare.9782777.v3"),
     ("10.7910/DVN/6ZXAGT/3YRRYJ", "dataverse", "10.7910/DVN/6ZXAGT/3YRRYJ"),
@@ -269,6 +287,11 @@ RECORDS = [
         "https://www.hydroshare.org/resource/b8f6eae9d89241cf8b5904033460af61",
     ),
     (
+        "https://dv.example.org/dataset.xhtml?persistentId=doi:10.7910/DVN/T=J",
+        "dataverse",
+        "https://dv.example.org/dataset.xhtml?persistentId=doi:10.7910/DVN/T=J",
+    ),
+    (
         "https://dv.example.org/dataset.xhtml?persistentId=doi:10.7910/DVN/TJ&version=1",
         "dataverse",
         "https://dv.example.org/dataset.xhtml?persistentId=doi:10.7910/DVN/TJ",
@@ -277,6 +300,7 @@ RECORDS = [
     (f"swh:1:dir:{SHA}", "swhid", f"swh:1:dir:{SHA}"),
     (f"SWH:1:REV:{SHA};origin=https://x.example/y", "swhid", f"swh:1:rev:{SHA}"),
     (f"https://archive.softwareheritage.org/swh:1:dir:{SHA};path=/a/", "swhid", f"swh:1:dir:{SHA}"),
+    (f"https://archive.softwareheritage.org/swh:1:dir:{SHA}?x#y", "swhid", f"swh:1:dir:{SHA}"),
     (
         f"https://archive.softwareheritage.org/browse/swh%3A1%3Arev%3A{SHA}/",
         "swhid",
@@ -435,6 +459,8 @@ REFUSED: list[tuple[str, str]] = [
     # pages that are no repository's
     ("https://github.com", "owner and a repository"),
     ("https://github.com/owner", "owner and a repository"),
+    ("github.com", "owner and a repository"),
+    ("GitHub.com/owner", "owner and a repository"),
     ("https://github.com/orgs/jupyter/repositories", "belongs to no repository"),
     ("https://github.com/settings/tokens", "belongs to no repository"),
     ("https://github.com/owner/.git", "characters"),
@@ -446,6 +472,12 @@ REFUSED: list[tuple[str, str]] = [
     ("https://github.com/owner/repo/tree/--x/y", "hyphen"),
     ("https://github.com/owner/repo/tree/a~1/y", "main~1"),
     (f"https://github.com/owner/repo/blob/{SHA}/..%2Fx", "inside"),
+    (f"https://github.com/owner/repo/blob/{SHA}/..%2Fy", "The path in the address"),
+    ("https://github.com/owner/repo/blob/main/..%2Fx", "The path in the address"),
+    ("https://codeberg.org/o/r/src/branch/a~1/x", "main~1"),
+    ("https://codeberg.org/o/r/src/tag/a~1/x", "main~1"),
+    ("https://codeberg.org/o/r/src/branch/.x/y", "begin with a dot"),
+    ("https://mybinder.org/v2/gh/owner/repo/HEAD?filepath=../../etc", "The path in the address"),
     ("https://gist.github.com/discover", "gist"),
     ("https://gist.github.com", "gist"),
     ("https://gitlab.com/explore", "owner and a repository"),
@@ -475,6 +507,8 @@ REFUSED: list[tuple[str, str]] = [
     ("https://archive.softwareheritage.org/browse/", "no single record"),
     (f"swh:1:cnt:{SHA}", "Software Heritage id"),
     ("swh:1:dir:abc", "Software Heritage id"),
+    (f"https://archive.softwareheritage.org/swh:1:dir:{SHA}X", "Software Heritage id"),
+    ("doi:10.5281/zenodo.1?x", "not a DOI"),
 ]
 
 # A2: as --ref, each of these does something, or names nothing
@@ -520,6 +554,22 @@ def test_a_record_is_understood_where_its_provider_is_on(
         assert understand(url, content_providers=EVERY_PROVIDER) == spec
 
 
+def test_the_page_of_a_record_is_no_address_to_fetch_from() -> None:
+    for scheme, allowed in (("http", "https"), ("https", "ssh")):
+        spec = parse_repo(
+            f"{scheme}://zenodo.org/records/1",
+            allowed_schemes=[allowed],
+            content_providers=["zenodo"],
+        )
+        assert spec == RepoSpec("zenodo", "https://zenodo.org/records/1")
+
+
+def test_what_a_link_says_beside_a_page_tells_its_ref_from_its_path() -> None:
+    page = "https%3A%2F%2Fgithub.com%2Fowner%2Frepo%2Ftree%2Fmain%2Fdocs"
+    link = f"https://hub.example.edu/hub/user-redirect/git-pull?repo={page}&branch=main"
+    assert parse_repo(link) == RepoSpec("git", GH, "main", path="docs")
+
+
 @pytest.mark.parametrize(("text", "words"), REFUSED, ids=[repr(row[0])[:60] for row in REFUSED])
 def test_what_names_no_repository_is_refused_with_a_sentence(text: str, words: str) -> None:
     with pytest.raises(RepoSpecError) as caught:
@@ -527,9 +577,28 @@ def test_what_names_no_repository_is_refused_with_a_sentence(text: str, words: s
     message = caught.value.message
     assert words in message
     assert message.endswith(".")
+    assert message[0].isupper() or "://" in message.split()[0]
     assert caught.value.status == 400
     assert caught.value.field in {"repo", "ref"}
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("https://example.org", "The address names a host, but no repository on it."),
+        (
+            "https://example.org/a/b?private_token=hunter2",
+            "Leave out what follows the ? in the address; it is no part of a repository's.",
+        ),
+        ("10.5281/zenodo.123", OFF.format("Zenodo")),
+        (f"swh:1:cnt:{SHA}", NO_SWHID),
+    ],
+)
+def test_a_refusal_says_this_and_nothing_else(text: str, message: str) -> None:
+    with pytest.raises(RepoSpecError) as caught:
+        parse_repo(text)
+    assert caught.value.message == message
 
 
 @pytest.mark.parametrize(
@@ -597,16 +666,19 @@ def test_a_ckan_address_is_git_s_where_ckan_is_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "text", "url"),
+    ("host", "text", "url", "ref"),
     [
-        ("gitlab.com", "g/s/p", "https://gitlab.com/g/s/p"),
-        ("gitlab.com", "my.group/p@v1", "https://gitlab.com/my.group/p"),
-        ("codeberg.org", "o/r", "https://codeberg.org/o/r"),
-        ("git.example.org:8443", "o/r.git", "https://git.example.org:8443/o/r.git"),
+        ("gitlab.com", "g/s/p", "https://gitlab.com/g/s/p", ""),
+        ("gitlab.com", "my.group/p@v1", "https://gitlab.com/my.group/p", "v1"),
+        ("codeberg.org", "o/r", "https://codeberg.org/o/r", ""),
+        ("git.example.org:8443", "o/r.git", "https://git.example.org:8443/o/r.git", ""),
+        ("git.example.org", "o/r@v1", "https://git.example.org/o/r", "v1"),
     ],
 )
-def test_owner_and_name_are_looked_for_on_the_default_host(host: str, text: str, url: str) -> None:
-    assert parse_repo(text, default_host=host).url == url
+def test_owner_and_name_are_looked_for_on_the_default_host(
+    host: str, text: str, url: str, ref: str
+) -> None:
+    assert parse_repo(text, default_host=host) == RepoSpec("git", url, ref)
 
 
 @pytest.mark.parametrize("ref", REFUSED_REFS, ids=lambda ref: ascii(ref)[:40])
@@ -705,6 +777,8 @@ def test_a_path_that_leads_elsewhere_is_refused(field: str, value: str) -> None:
     with pytest.raises(RepoSpecError) as caught:
         parse_repo("owner/repo", **{field: value})  # type: ignore[arg-type]
     assert caught.value.field == field
+    if field == "path":
+        assert caught.value.message.startswith("The path to open ")
 
 
 @pytest.mark.parametrize(

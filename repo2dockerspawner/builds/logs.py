@@ -349,7 +349,7 @@ def failure_lines(lines: Sequence[str], limit: int = 20) -> list[str]:
         vertex = causes[at].split(" ", 1)[0] + " "
         step = [line for line in causes[: at + 1] if line.startswith(vertex)]
         rest = [line for line in causes[at + 1 :] if _SOLVE_FAILED.match(line)]
-        return [*step[-max(1, limit - len(rest)) :], *rest][-limit:]
+        return [*step, *rest][-limit:]
     return causes[-limit:]
 
 
