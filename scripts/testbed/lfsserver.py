@@ -6,15 +6,10 @@ import base64
 import hashlib
 import http.client
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler
 
-from testbed.gitserver import GitServer
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from .gitserver import GitServer
+from .webserver import WebServer
 
 __all__ = ["LfsServer"]
 
@@ -23,69 +18,7 @@ _BATCH = _LFS + "batch"
 _PASSED_ON = ("Authorization", "Content-Type", "Content-Encoding", "Git-Protocol", "Accept")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-
-    def __init__(self, address: tuple[str, int], lfs: LfsServer) -> None:
-        self.lfs = lfs
-        super().__init__(address, _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = 60
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Silent: ``LfsServer.requests`` is the log."""
-
-    def _answer(self) -> None:
-        lfs = self.server.lfs
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        name, found, _ = self.path.lstrip("/").partition(_LFS)
-        if not found:
-            self._pass_on(body)
-            return
-        lfs.requests.append(f"{self.command} {self.path}")
-        account = lfs.git.accounts.get(name)
-        wanted = base64.b64encode(":".join(account).encode()).decode() if account else ""
-        if account and self.headers.get("Authorization") != f"Basic {wanted}":
-            self._send(401, b"", {"WWW-Authenticate": 'Basic realm="test bed"'})
-        elif self.path.endswith(_BATCH):
-            kind = {"Content-Type": "application/vnd.git-lfs+json"}
-            self._send(200, lfs.batch(name, body), kind)
-        else:
-            content = lfs.files.get(self.path.rsplit("/", 1)[1])
-            self._send(404 if content is None else 200, content or b"", {})
-
-    def _pass_on(self, body: bytes) -> None:
-        git = self.server.lfs.git
-        connection = http.client.HTTPConnection(git.host, git.port, timeout=60)
-        try:
-            headers = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
-            connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            told = ("Content-Type", "WWW-Authenticate")
-            headers = {name: value for name in told if (value := answer.getheader(name))}
-            self._send(answer.status, answer.read(), headers)
-        finally:
-            connection.close()
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-
-class LfsServer:
+class LfsServer(WebServer[str]):
     """Serves the repositories of a git server, and their large files, while the block runs.
 
     The large files want the same user and password as the repository.
@@ -100,13 +33,10 @@ class LfsServer:
     """
 
     def __init__(self, git: GitServer) -> None:
+        super().__init__(git.host)
         self.git = git
         self.files: dict[str, bytes] = {}
         self.store = ""
-        self.requests: list[str] = []
-        self._server = _Server((git.host, 0), self)
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     def url(self, name: str) -> str:
         """The address to clone from."""
@@ -128,16 +58,44 @@ class LfsServer:
         ]
         return json.dumps({"transfer": "basic", "objects": objects}).encode()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        name, found, _ = request.path.lstrip("/").partition(_LFS)
+        if not found:
+            self._pass_on(request, body)
+            return
+        self.note(f"{request.command} {request.path}")
+        account = self.git.accounts.get(name)
+        wanted = base64.b64encode(":".join(account).encode()).decode() if account else ""
+        if account and request.headers.get("Authorization") != f"Basic {wanted}":
+            _send(request, 401, b"", {"WWW-Authenticate": 'Basic realm="test bed"'})
+        elif request.path.endswith(_BATCH):
+            kind = {"Content-Type": "application/vnd.git-lfs+json"}
+            _send(request, 200, self.batch(name, body), kind)
+        else:
+            content = self.files.get(request.path.rsplit("/", 1)[1])
+            _send(request, 404 if content is None else 200, content or b"", {})
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        connection = http.client.HTTPConnection(self.git.host, self.git.port, timeout=60)
+        try:
+            headers = {
+                name: request.headers[name] for name in _PASSED_ON if name in request.headers
+            }
+            connection.request(request.command, request.path, body, headers)
+            answer = connection.getresponse()
+            told = ("Content-Type", "WWW-Authenticate")
+            headers = {name: value for name in told if (value := answer.getheader(name))}
+            _send(request, answer.status, answer.read(), headers)
+        finally:
+            connection.close()
+
+
+def _send(
+    request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    request.send_response(status)
+    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        request.send_header(name, value)
+    request.end_headers()
+    request.wfile.write(body)
