@@ -29,6 +29,8 @@ class Spawner(Repo2DockerSpawner):  # type: ignore[misc]
 
 
 def spawner(image_labels: dict[str, str] | None, **traits: Any) -> Any:
+    # with a version, or docker-py would ask the engine for one, and here is none
+    traits["client_kwargs"] = {"version": "1.41"}
     made: Any = Spawner(config=Config({"DockerSpawner": traits}))
     # the trait takes a JupyterHub user only; nothing here needs one
     made._trait_values["user"] = SimpleNamespace(name="ann")
