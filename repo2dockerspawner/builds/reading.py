@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ _GONE = (404, 409)
 _END_GRACE = 3
 # Seconds before something that was in the way is looked at again, and at most.
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+# Lines of an ended log that are compared with what was read of it.
+_COMPARED = 20
 
 
 class _BrokenError(Exception):
@@ -31,7 +34,8 @@ def read(midway: Midway, container: str, parser: LogParser, follower: Follower) 
     """Read the log from its start to its end, or until the follower is detached.
 
     Where the connection breaks in between, the log is read anew from its start and what has
-    been read is passed over, byte by byte: nothing is lost, nothing doubled.
+    been read is passed over, byte by byte: nothing is lost, nothing doubled. The same where the
+    engine ends a log that it follows before its end, as 20.10 does where much is printed last.
 
     Raises:
         EngineError: the engine can't be reached, for too long.
@@ -39,18 +43,25 @@ def read(midway: Midway, container: str, parser: LogParser, follower: Follower) 
     """
     seen = 0
     pause = 0.0
-    told = False
+    told = ended = False
+    last: deque[bytes] = deque(maxlen=_COMPARED)
     while True:
         before = seen
         whole = True
         try:
-            for chunk in _chunks(midway, container, follower, seen):
+            for chunk in _chunks(midway, container, follower, seen, follow=not ended):
                 seen += len(chunk)
+                last.append(chunk)
                 _tell(parser.feed(chunk), follower, parser.step)
         except _BrokenError:
             whole = False
-        if follower.detached.is_set() or (whole and not _still_runs(midway, container)):
+        if follower.detached.is_set():
             break
+        if whole and (ended or not _still_runs(midway, container)):
+            if ended or not _has_more(midway, container, b"".join(last)):
+                break
+            ended = True
+            continue
         midway.was_away()
         if not told:
             text = "The connection to the Docker engine was lost; reading on."
@@ -61,14 +72,16 @@ def read(midway: Midway, container: str, parser: LogParser, follower: Follower) 
     _tell(parser.close(), follower, parser.step)
 
 
-def _chunks(midway: Midway, container: str, follower: Follower, skip: int) -> Iterator[bytes]:
-    """Yield the log beyond its first ``skip`` bytes.
+def _chunks(
+    midway: Midway, container: str, follower: Follower, skip: int, *, follow: bool
+) -> Iterator[bytes]:
+    """Yield the log beyond its first ``skip`` bytes; while its container runs, as it comes.
 
     Raises:
         _BrokenError: the connection ended before the log did.
     """
     try:
-        stream = midway.call(lambda client: client.logs(container, stream=True, follow=True))
+        stream = midway.call(lambda client: client.logs(container, stream=True, follow=follow))
     except APIError as error:
         if error.status_code in _GONE:
             return
@@ -86,6 +99,19 @@ def _chunks(midway: Midway, container: str, follower: Follower, skip: int) -> It
         # half-read response makes of it
         if not follower.detached.is_set():
             raise _BrokenError from error
+
+
+def _has_more(midway: Midway, container: str, seen: bytes) -> bool:
+    """Return whether the engine has kept other last lines of an ended log than those seen."""
+    try:
+        kept: bytes = midway.call(lambda client: client.logs(container, tail=_COMPARED))
+    except APIError as error:
+        if error.status_code in _GONE:
+            return False
+        raise
+    # each may begin anywhere
+    size = min(len(seen), len(kept)) or len(kept)
+    return seen[-size:] != kept[-size:]
 
 
 def _still_runs(midway: Midway, container: str) -> bool:
