@@ -200,12 +200,15 @@ if "build_image" not in c.Repo2DockerSpawner:
     def plan(self, name: str, commit: str, build_image: str = names.REPO2DOCKER_IMAGE) -> BuildPlan:
         """What the spawner would build for a commit of one of our repositories."""
         url = self.git.url(name)
-        key = build_key(BuildInputs("git", url, commit, "", build_image))
+        secret = names.IMAGE_SECRET.encode()
+        key = build_key(BuildInputs("git", url, commit, "", build_image), secret)
         return BuildPlan(
             key=key,
             container=container_name(key),
             image=image_name(key, name, prefix=self.prefix),
-            labels=labels(key, repo=url, ref="", commit=commit, subdir="", name=name),
+            labels=labels(
+                key, repo=url, ref="", commit=commit, subdir="", name=name, secret=secret
+            ),
             provider="git",
             url=url,
             content_id=commit,

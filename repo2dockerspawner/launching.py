@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from .builds.colours import in_utf16
@@ -249,11 +250,8 @@ class Launch:
             "elapsed": round(self.elapsed, 1),
         }
         if event.is_log:
-            earlier, newline, last = event.text.rpartition("\n")
             message["is_log"] = True
-            message["html_message"] = render(
-                "log_lines.html", earlier=earlier + newline, last=last, first=first
-            )
+            message["html_message"] = _as_html(event.text, first=first)
         if event.spans:
             message["spans"] = in_utf16(event.spans, event.text)
         if event.missing:
@@ -264,6 +262,14 @@ class Launch:
             message["failure"] = dict(self._failure)
         known = {"step": event.step, "place": event.place, "about": self.about}
         return message | {name: value for name, value in known.items() if value is not None}
+
+
+# Whoever waits for one build is told the same lines at about the same time, each by a launch of
+# their own.
+@lru_cache(maxsize=32)
+def _as_html(text: str, *, first: bool) -> str:
+    earlier, newline, last = text.rpartition("\n")
+    return render("log_lines.html", earlier=earlier + newline, last=last, first=first)
 
 
 def _last_line(event: Event) -> str:
