@@ -42,6 +42,8 @@ class _ScriptedBuilder:
 
     def __init__(self) -> None:
         self._killed: dict[str, threading.Event] = {}
+        # keys of what was built and is not asked for yet
+        self.made: set[str] = set()
 
     def run(self, plan: BuildPlan, follower: Follower) -> Outcome:
         follower.ours = True
@@ -54,6 +56,8 @@ class _ScriptedBuilder:
         if plan.content_id == State.CANCELLED.value:
             ended.wait(30)
         del self._killed[plan.key]
+        if plan.content_id == State.DONE.value:
+            self.made.add(plan.key)
         codes = {State.DONE.value: 0, State.FAILED.value: 1}
         return Outcome(codes.get(plan.content_id, _KILLED), ours=True)
 
@@ -61,10 +65,16 @@ class _ScriptedBuilder:
         self._killed.setdefault(plan.key, threading.Event()).set()
 
 
-class _AllThere:
-    """Images of whatever is asked for."""
+class _Made:
+    """The images of what was built, each found once."""
 
-    async def find(self, key: str, *names: str) -> Image:
+    def __init__(self, made: set[str]) -> None:
+        self._made = made
+
+    async def find(self, key: str, *names: str) -> Image | None:
+        if key not in self._made:
+            return None
+        self._made.discard(key)
         return Image(f"sha256:{key}", names[0])
 
 
@@ -94,7 +104,8 @@ def measure(bed: Bed, options: Options) -> list[Row]:
 async def _measure(count: int) -> dict[str, float]:
     process = psutil.Process()
     before = _left(process)
-    pool = BuildPool(_ScriptedBuilder(), cast(Images, _AllThere()), limit=_LIMIT)
+    builder = _ScriptedBuilder()
+    pool = BuildPool(builder, cast(Images, _Made(builder.made)), limit=_LIMIT)
     await _builds(pool, 0, 30)  # warms up: threads, caches
     started = time.perf_counter()
     await _builds(pool, 1_000_000, _TIMED)
