@@ -19,8 +19,8 @@ __all__ = ["Closable", "Follower", "joined"]
 
 # Seconds between two handings-over. The first line after a silence goes at once; a flood goes
 # in batches, so that the hub's loop stays free (measured: 200,000 lines one by one cost 2.3 s
-# of the loop, in batches 0.06 s).
-_PAUSE = 0.05
+# of the loop, in batches 0.06 s). Each batch costs each page that watches some 0.1 ms.
+_PAUSE = 0.1
 # Events the thread may be ahead of the loop.
 _AHEAD = 2000
 # What one event may hold, so that a listener gets a flood in portions.
